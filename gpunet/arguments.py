@@ -1,0 +1,77 @@
+"""Checks of arguments, one wording for all: `<where>: <argument> must <rule>; got <value>`."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+def integer(where: str, name: str, value: object, minimum: int = 1) -> int:
+    """Return `value` as an int of at least `minimum`; TypeError or ValueError else."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{where}: {name} must be an integer; got {value!r}")
+    number = operator.index(value)  # type: ignore[arg-type]
+    if number < minimum:
+        raise ValueError(f"{where}: {name} must be at least {minimum}; got {number}")
+    return number
+
+
+def real(where: str, name: str, value: object, minimum: float = -math.inf, maximum: float = math.inf) -> float:
+    """Return `value` as a finite float from `minimum` to `maximum`; TypeError or ValueError else."""
+    if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{where}: {name} must be a number; got {value!r}")
+    number = float(value)  # type: ignore[arg-type]
+    if not math.isfinite(number) or not minimum <= number <= maximum:
+        bounds = "be finite" if minimum == -math.inf and maximum == math.inf else f"be from {minimum:g} to {maximum:g}"
+        raise ValueError(f"{where}: {name} must {bounds}; got {value!r}")
+    return number
+
+
+def boolean(where: str, name: str, value: object) -> bool:
+    """Return `value` as a bool; TypeError if it is anything else."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{where}: {name} must be True or False; got {value!r}")
+    return bool(value)
+
+
+def pair(where: str, name: str, value: object, minimum: int = 1) -> tuple[int, int]:
+    """Return one integer doubled, or two integers, each at least `minimum`."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if len(value) != 2:
+            raise ValueError(f"{where}: {name} must be one integer or two; got {value!r}")
+        return integer(where, name, value[0], minimum), integer(where, name, value[1], minimum)
+    number = integer(where, name, value, minimum)
+    return number, number
+
+
+def shape(where: str, name: str, value: object) -> tuple[int, ...]:
+    """Return `value`, a sequence of integers of at least 1, as a tuple."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{where}: {name} must be a tuple of integers; got {value!r}")
+    return tuple(integer(where, name, size) for size in value)
+
+
+def choice(where: str, name: str, value: T, valid: Iterable[T]) -> T:
+    """Return `value` if it is among `valid`; ValueError that lists them else."""
+    valid = tuple(valid)
+    if value not in valid:
+        listed = ", ".join(repr(option) for option in valid)
+        raise ValueError(f"{where}: {name} must be one of {listed}; got {value!r}")
+    return value
+
+
+def floating(where: str, dtype: Any) -> np.dtype[Any]:
+    """Return `dtype` as float32 or float64 (None is float32); TypeError else."""
+    try:
+        resolved = np.dtype(np.float32 if dtype is None else dtype)
+    except TypeError:
+        resolved = None
+    if resolved not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"{where}: dtype must be 'float32' or 'float64'; got {dtype!r}")
+    return resolved

@@ -1,0 +1,199 @@
+"""Arrays and the devices they lie on. The only module that imports CuPy.
+
+Every array of gpunet is a NumPy array (`cpu`), a CuPy array (`cuda`) or an `EmulatedArray` (`emulated`). They share
+the attributes that gpunet uses (shape, dtype, reshape, size), so one alias, `Array`, stands for all three.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from gpunet.backend.emulated_array import EmulatedArray, empty_emulated
+
+Array: TypeAlias = npt.NDArray[Any]
+HostArray: TypeAlias = npt.NDArray[Any]
+Shape: TypeAlias = tuple[int, ...]
+
+
+class Kind(Enum):
+    """The three ways of running an op."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    EMULATED = "emulated"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device by kind and, for `cuda`, by number."""
+
+    kind: Kind
+    index: int = 0
+
+    def __str__(self) -> str:
+        return f"cuda:{self.index}" if self.kind is Kind.CUDA else self.kind.value
+
+
+CPU = Device(Kind.CPU)
+EMULATED = Device(Kind.EMULATED)
+
+
+def parse_device(name: str | Device) -> Device:
+    """Return the device called `cpu`, `cuda`, `cuda:N` or `emulated`; ValueError for any other name."""
+    if isinstance(name, Device):
+        return name
+    kind, _, index = name.partition(":")
+    if kind == Kind.CUDA.value and (index.isdecimal() or name == kind):
+        return Device(Kind.CUDA, int(index or 0))
+    if name in (Kind.CPU.value, Kind.EMULATED.value):
+        return Device(Kind(name))
+    raise ValueError(f"device: name must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'emulated'; got {name!r}")
+
+
+@cache
+def import_cupy() -> Any:
+    """Return the module cupy; RuntimeError with the reason where it is missing or broken."""
+    try:
+        import cupy
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            reason = "CuPy is not installed; install gpunet[cuda13] or gpunet[cuda12]"
+        else:
+            reason = f"CuPy does not import: {_first_line(error)}"
+        raise RuntimeError(f"cuda: {reason}") from error
+    except Exception as error:  # a broken installation may raise anything at all
+        raise RuntimeError(f"cuda: CuPy does not import: {_first_line(error)}") from error
+    return cupy
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" =\t")]
+    return lines[0] if lines else type(error).__name__
+
+
+def device_of(array: Array) -> Device:
+    """Return the device that `array` lies on; TypeError if it is not an array of NumPy, CuPy or the emulator."""
+    if isinstance(array, EmulatedArray):
+        return EMULATED
+    if isinstance(array, np.ndarray):
+        return CPU
+    if is_cupy(array):
+        return Device(Kind.CUDA, int(array.device.id))
+    raise TypeError(f"array: must be a NumPy, CuPy or emulated array; got {type(array).__name__}")
+
+
+def is_cupy(value: object) -> bool:
+    """Tell whether `value` is a CuPy array, without importing CuPy."""
+    return type(value).__module__.partition(".")[0] == "cupy" and hasattr(value, "__cuda_array_interface__")
+
+
+def is_array(value: object) -> bool:
+    """Tell whether `value` is an array of any device."""
+    return isinstance(value, np.ndarray) or is_cupy(value)
+
+
+def common_device(where: str, **arrays: Array | None) -> Device:
+    """Return the one device of all `arrays` that are not None; TypeError that names them if they differ."""
+    devices = {name: device_of(array) for name, array in arrays.items() if array is not None}
+    if len(set(devices.values())) != 1:
+        places = ", ".join(f"{name} on {device}" for name, device in devices.items())
+        raise TypeError(f"{where}: all arrays must be on one device; got {places}; copy with gpunet.to_device")
+    return next(iter(devices.values()))
+
+
+def empty(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:
+    """Return uninitialised memory on `device`; on `emulated` it holds NaN until something writes it."""
+    dtype = np.dtype(dtype)
+    if device.kind is Kind.CPU:
+        return np.empty(shape, dtype)
+    if device.kind is Kind.EMULATED:
+        return empty_emulated(shape, dtype)
+    cupy = import_cupy()
+    with cupy.cuda.Device(device.index):
+        try:
+            array: Array = cupy.empty(shape, dtype)
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            raise _out_of_memory(cupy, shape, dtype, device) from error
+    return array
+
+
+def _out_of_memory(cupy: Any, shape: Shape, dtype: np.dtype[Any], device: Device) -> MemoryError:
+    free, total = cupy.cuda.runtime.memGetInfo()
+    free += cupy.get_default_memory_pool().free_bytes()
+    asked = math.prod(shape) * dtype.itemsize
+    return MemoryError(
+        f"{device}: an array of shape {shape} and dtype {dtype} needs {asked / 2**20:.1f} MiB; "
+        f"{free / 2**20:.1f} of {total / 2**20:.1f} MiB are free; use a smaller batch_size or a smaller model"
+    )
+
+
+def zeros(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:
+    """Return memory filled with zeros on `device`."""
+    array = empty(shape, dtype, device)
+    array.fill(0)
+    return array
+
+
+def full(shape: Shape, value: float, dtype: npt.DTypeLike, device: Device) -> Array:
+    """Return memory filled with `value` on `device`."""
+    return to_device(np.full(shape, value, dtype), device)
+
+
+def to_device(array: Array, device: Device | str) -> Array:
+    """Return `array` on `device`: itself if it is there already, else a C-contiguous copy."""
+    device = parse_device(device)
+    source = device_of(array)
+    if source == device:
+        return array
+    host = to_host(array)
+    if device.kind is Kind.CPU:
+        return host
+    target = empty(host.shape, host.dtype, device)
+    assign(target, host)
+    return target
+
+
+def to_host(array: Array) -> HostArray:
+    """Return `array` as a NumPy array: itself if it is one, else a copy."""
+    if isinstance(array, EmulatedArray) or is_cupy(array):
+        host: HostArray = array.get()  # type: ignore[attr-defined, unused-ignore]
+        return host
+    return array
+
+
+def assign(target: Array, source: Array) -> None:
+    """Copy `source` into `target`, from the host or from the same device, in place; shapes must be equal."""
+    if target.shape != source.shape:
+        raise ValueError(f"assign: source must have shape {target.shape}; got {source.shape}")
+    device = device_of(target)
+    if device.kind is Kind.CUDA and device_of(source).kind is Kind.CPU:
+        target.set(np.ascontiguousarray(source, target.dtype))  # type: ignore[attr-defined]
+    elif device.kind is Kind.EMULATED and device_of(source).kind is Kind.CPU:
+        np.copyto(np.asarray(target), source)
+    else:
+        common_device("assign", target=target, source=source)
+        target[...] = source
+
+
+def contiguous(array: Array) -> Array:
+    """Return `array` in C order, copied only if it is not."""
+    if array.flags.c_contiguous:
+        return array
+    target = empty(array.shape, array.dtype, device_of(array))
+    target[...] = array
+    return target
+
+
+def synchronize(device: Device) -> None:
+    """Wait until `device` has finished all work it was given."""
+    if device.kind is Kind.CUDA:
+        cupy = import_cupy()
+        with cupy.cuda.Device(device.index):
+            cupy.cuda.get_current_stream().synchronize()
