@@ -16,7 +16,7 @@ def integer(where: str, name: str, value: object, minimum: int = 1) -> int:
     """Return `value` as an int of at least `minimum`; TypeError or ValueError else."""
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         raise TypeError(f"{where}: {name} must be an integer; got {value!r}")
-    number = operator.index(value)  # type: ignore[arg-type]
+    number = operator.index(value)
     if number < minimum:
         raise ValueError(f"{where}: {name} must be at least {minimum}; got {number}")
     return number
@@ -26,11 +26,20 @@ def real(where: str, name: str, value: object, minimum: float = -math.inf, maxim
     """Return `value` as a finite float from `minimum` to `maximum`; TypeError or ValueError else."""
     if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
         raise TypeError(f"{where}: {name} must be a number; got {value!r}")
-    number = float(value)  # type: ignore[arg-type]
+    number = float(value)
     if not math.isfinite(number) or not minimum <= number <= maximum:
-        bounds = "be finite" if minimum == -math.inf and maximum == math.inf else f"be from {minimum:g} to {maximum:g}"
-        raise ValueError(f"{where}: {name} must {bounds}; got {value!r}")
+        raise ValueError(f"{where}: {name} must be {_bounds(minimum, maximum)}; got {value!r}")
     return number
+
+
+def _bounds(minimum: float, maximum: float) -> str:
+    if math.isfinite(minimum) and math.isfinite(maximum):
+        return f"from {minimum:g} to {maximum:g}"
+    if math.isfinite(minimum):
+        return f"finite and at least {minimum:g}"
+    if math.isfinite(maximum):
+        return f"finite and at most {maximum:g}"
+    return "finite"
 
 
 def boolean(where: str, name: str, value: object) -> bool:
@@ -71,7 +80,7 @@ def floating(where: str, dtype: Any) -> np.dtype[Any]:
     try:
         resolved = np.dtype(np.float32 if dtype is None else dtype)
     except TypeError:
-        resolved = None
+        resolved = np.dtype(object)
     if resolved not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"{where}: dtype must be 'float32' or 'float64'; got {dtype!r}")
     return resolved

@@ -18,8 +18,9 @@ def snake_case(name: str) -> str:
 def resolve(where: str, identifier: Any, base: type[T], choices: Mapping[str, type[T]]) -> T:
     """Return the instance of `base` that `identifier` stands for.
 
-    `identifier` is an instance of `base`, a class derived from it, a key of `choices`, or what `serialize` returned.
-    ValueError lists the valid names for an unknown one; TypeError names `base` for anything else.
+    `where` names the argument, such as 'Dense: activation'. `identifier` is an instance of `base`, a class derived
+    from it, a key of `choices`, or what `serialize` returned. ValueError lists the valid names for an unknown one;
+    TypeError names `base` for anything else.
     """
     if isinstance(identifier, base):
         return identifier
@@ -29,7 +30,7 @@ def resolve(where: str, identifier: Any, base: type[T], choices: Mapping[str, ty
         return _choose(where, identifier, choices)()
     if isinstance(identifier, Mapping) and {"class_name", "config"} <= set(identifier):
         return _choose(where, identifier["class_name"], choices)(**identifier["config"])
-    raise TypeError(f"{where}: must be a name or a {base.__name__}; got {identifier!r}")
+    raise TypeError(f"{where} must be a name or a {base.__name__}; got {identifier!r}")
 
 
 def _choose(where: str, name: str, choices: Mapping[str, type[T]]) -> type[T]:
@@ -39,7 +40,7 @@ def _choose(where: str, name: str, choices: Mapping[str, type[T]]) -> type[T]:
     try:
         return choices[name]
     except KeyError:
-        raise ValueError(f"{where}: must be one of {', '.join(map(repr, sorted(choices)))}; got {name!r}") from None
+        raise ValueError(f"{where} must be one of {', '.join(map(repr, sorted(choices)))}; got {name!r}") from None
 
 
 def serialize(instance: Any) -> dict[str, Any] | None:

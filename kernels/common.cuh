@@ -13,3 +13,11 @@ __device__ inline Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 
 // Number of this thread in a one-dimensional grid: element-wise kernels handle one element per thread.
 __device__ inline Index global_thread() { return static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x; }
+
+// `DYNAMIC_SHARED(REAL, tile);` declares `REAL* tile`, the shared memory whose size the launch gives. The emulator
+// brings a definition of its own.
+#ifndef DYNAMIC_SHARED
+#define DYNAMIC_SHARED(type, name)                                     \
+    extern __shared__ __align__(16) unsigned char dynamic_shared[];    \
+    type* const name = reinterpret_cast<type*>(dynamic_shared)
+#endif

@@ -6,10 +6,16 @@ the attributes that gpunet uses (shape, dtype, reshape, size), so one alias, `Ar
 
 from __future__ import annotations
 
+import atexit
 import math
+import os
+import shutil
+import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,21 +51,24 @@ CPU = Device(Kind.CPU)
 EMULATED = Device(Kind.EMULATED)
 
 
-def parse_device(name: str | Device) -> Device:
+def parse_device(name: str | Device, where: str = "device") -> Device:
     """Return the device called `cpu`, `cuda`, `cuda:N` or `emulated`; ValueError for any other name."""
     if isinstance(name, Device):
         return name
+    if not isinstance(name, str):
+        raise TypeError(f"{where}: name must be a string or a Device; got {name!r}")
     kind, _, index = name.partition(":")
     if kind == Kind.CUDA.value and (index.isdecimal() or name == kind):
         return Device(Kind.CUDA, int(index or 0))
     if name in (Kind.CPU.value, Kind.EMULATED.value):
         return Device(Kind(name))
-    raise ValueError(f"device: name must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'emulated'; got {name!r}")
+    raise ValueError(f"{where}: name must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'emulated'; got {name!r}")
 
 
 @cache
 def import_cupy() -> Any:
     """Return the module cupy; RuntimeError with the reason where it is missing or broken."""
+    _give_cupy_a_cache()
     try:
         import cupy
     except ImportError as error:
@@ -68,9 +77,29 @@ def import_cupy() -> Any:
         else:
             reason = f"CuPy does not import: {_first_line(error)}"
         raise RuntimeError(f"cuda: {reason}") from error
-    except Exception as error:  # a broken installation may raise anything at all
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a broken installation may raise anything at all
         raise RuntimeError(f"cuda: CuPy does not import: {_first_line(error)}") from error
     return cupy
+
+
+def _give_cupy_a_cache() -> None:
+    """Let CuPy keep its compiled kernels in a temporary folder where the home folder cannot be written.
+
+    CuPy makes its cache folder when it is imported, and its import fails where it cannot.
+    """
+    if "CUPY_CACHE_DIR" in os.environ:
+        return
+    try:
+        folder = Path("~/.cupy/kernel_cache").expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except (OSError, RuntimeError):  # RuntimeError: there is no home folder
+        substitute = tempfile.mkdtemp(prefix="gpunet_cupy_")
+        atexit.register(shutil.rmtree, substitute, ignore_errors=True)
+        os.environ["CUPY_CACHE_DIR"] = substitute
 
 
 def _first_line(error: BaseException) -> str:
@@ -116,12 +145,17 @@ def empty(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:
     if device.kind is Kind.EMULATED:
         return empty_emulated(shape, dtype)
     cupy = import_cupy()
-    with cupy.cuda.Device(device.index):
+    with current(device):
         try:
             array: Array = cupy.empty(shape, dtype)
         except cupy.cuda.memory.OutOfMemoryError as error:
             raise _out_of_memory(cupy, shape, dtype, device) from error
     return array
+
+
+def current(device: Device) -> AbstractContextManager[Any]:
+    """Return a context in which `device` is CuPy's current device; on other kinds it does nothing."""
+    return import_cupy().cuda.Device(device.index) if device.kind is Kind.CUDA else nullcontext()
 
 
 def _out_of_memory(cupy: Any, shape: Shape, dtype: np.dtype[Any], device: Device) -> MemoryError:
@@ -137,7 +171,8 @@ def _out_of_memory(cupy: Any, shape: Shape, dtype: np.dtype[Any], device: Device
 def zeros(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:
     """Return memory filled with zeros on `device`."""
     array = empty(shape, dtype, device)
-    array.fill(0)
+    with current(device):
+        array.fill(0)
     return array
 
 
@@ -179,7 +214,8 @@ def assign(target: Array, source: Array) -> None:
         np.copyto(np.asarray(target), source)
     else:
         common_device("assign", target=target, source=source)
-        target[...] = source
+        with current(device):
+            target[...] = source
 
 
 def contiguous(array: Array) -> Array:
@@ -187,13 +223,12 @@ def contiguous(array: Array) -> Array:
     if array.flags.c_contiguous:
         return array
     target = empty(array.shape, array.dtype, device_of(array))
-    target[...] = array
+    assign(target, array)
     return target
 
 
 def synchronize(device: Device) -> None:
     """Wait until `device` has finished all work it was given."""
     if device.kind is Kind.CUDA:
-        cupy = import_cupy()
-        with cupy.cuda.Device(device.index):
-            cupy.cuda.get_current_stream().synchronize()
+        with current(device):
+            import_cupy().cuda.get_current_stream().synchronize()

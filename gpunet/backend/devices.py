@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +22,10 @@ from gpunet.backend.arrays import CPU, EMULATED, Device, Kind, empty, import_cup
 from gpunet.backend.launch import launch
 
 _AUTO = "auto"
+_VARIABLE = "GPUNET_DEVICE"
 _PROBE_SIZE = 1000
+_INSTALL = "install gpunet[cuda13] or gpunet[cuda12]"
+_REASON_LIMIT = 300  # characters: a compiler's message can be pages long
 
 
 @dataclass(frozen=True)
@@ -69,22 +73,22 @@ def current_device() -> Device:
 def choose(name: str | Device | None = None) -> tuple[Device, str]:
     """Return the device for `name` (None: GPUNET_DEVICE, else 'auto') and the reason for this choice, in words."""
     if name is None:
-        name = os.environ.get("GPUNET_DEVICE", _AUTO)
+        name = os.environ.get(_VARIABLE, _AUTO)
         if name != _AUTO:
-            return _usable(name), f"GPUNET_DEVICE is {name!r}"
+            return _usable(name, _VARIABLE), f"{_VARIABLE} is {name!r}"
     if name == _AUTO:
         report = examine(Device(Kind.CUDA))
         return (report.device, report.reason) if report.usable else (CPU, report.reason)
     return _usable(name), "asked for"
 
 
-def _usable(name: str | Device) -> Device:
+def _usable(name: str | Device, where: str = "device") -> Device:
     if name == _AUTO:
         return choose(_AUTO)[0]
-    wanted = parse_device(name)
+    wanted = parse_device(name, where)
     report = examine(wanted)
     if not report.usable:
-        raise RuntimeError(f"device: {wanted} is not usable here: {report.reason}")
+        raise RuntimeError(f"{where}: {wanted} is not usable here: {report.reason}")
     return wanted
 
 
@@ -92,7 +96,7 @@ def _usable(name: str | Device) -> Device:
 def examine(wanted: Device) -> Report:
     """Find out, once, whether a device can be used, by running the probe kernel on it."""
     if wanted.kind is Kind.CPU:
-        return Report(CPU, True, "always there", platform.processor() or platform.machine(), *_host_memory())
+        return Report(CPU, True, "always there", _processor(), *_host_memory())
     if wanted.kind is Kind.EMULATED:
         return _examine_emulated()
     return _examine_cuda(wanted)
@@ -133,12 +137,38 @@ def _examine_cuda(wanted: Device) -> Report:
 
 
 def _explain_cuda_failure(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    if "InsufficientDriver" in text or "NoDevice" in text:
-        return f"CuPy is installed but finds no usable NVIDIA driver or GPU ({text})"
-    if "nvrtc" in text.lower():
-        return f"CuPy cannot load NVRTC ({text}); install gpunet[cuda13] or gpunet[cuda12]"
-    return text.removeprefix("cuda: ")
+    """Say in the user's words why `cuda` cannot be used, and what to do."""
+    text = " ".join(str(error).split())
+    if "InsufficientDriver" in text:
+        return _explain_driver()
+    if "NoDevice" in text:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        hidden = "" if visible is None else f"; CUDA_VISIBLE_DEVICES is {visible!r}"
+        return f"there is an NVIDIA driver, but it shows no GPU{hidden}"
+    if "libnvrtc" in text or "nvrtc64" in text:
+        return f"CuPy is installed, but NVRTC is not; {_INSTALL}"
+    if "CUDA root directory" in text:
+        return f"CuPy is installed, but NVIDIA's CUDA runtime package is not; {_INSTALL}"
+    if text.startswith("cuda: "):  # our own words already
+        return text.removeprefix("cuda: ")
+    return f"{type(error).__name__}: {text}"[:_REASON_LIMIT]
+
+
+def _explain_driver() -> str:
+    cupy = import_cupy()
+    driver = cupy.cuda.runtime.driverGetVersion()
+    if driver == 0:
+        return f"CuPy {cupy.__version__} is installed, but this machine has no NVIDIA driver"
+    needed = cupy.cuda.runtime.runtimeGetVersion()
+    return (
+        f"the NVIDIA driver is made for CUDA {_version(driver)}, CuPy for CUDA {_version(needed)}; "
+        f"install a newer driver, or gpunet[cuda12] instead of gpunet[cuda13]"
+    )
+
+
+def _version(number: int) -> str:
+    """Write CUDA's version number, such as 12040, as people do: 12.4."""
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _run_probe(wanted: Device) -> None:
@@ -146,6 +176,15 @@ def _run_probe(wanted: Device) -> None:
     launch("probe.cu", "probe", grid=-(-_PROBE_SIZE // 256), block=256, args=(y, _PROBE_SIZE), real=np.float32)
     if not np.array_equal(to_host(y), 2 * np.arange(_PROBE_SIZE, dtype=np.float32) + 1):
         raise RuntimeError(f"the probe kernel gave wrong results on {wanted}")
+
+
+def _processor() -> str:
+    """Return the processor's name as its maker writes it, or else its architecture."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def _host_memory() -> tuple[int | None, int | None]:

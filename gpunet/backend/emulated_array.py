@@ -23,11 +23,20 @@ class EmulatedArray(np.ndarray[Any, Any]):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         _refuse_host_arrays(ufunc.__name__, (inputs, kwargs))
-        return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
+        outputs = kwargs.pop("out", ())
+        if outputs:
+            kwargs["out"] = tuple(map(_plain, outputs))
+        results = getattr(ufunc, method)(*map(_plain, inputs), **kwargs)
+        if outputs:
+            return outputs[0] if len(outputs) == 1 else outputs
+        if isinstance(results, tuple):
+            return tuple(np.asarray(result).view(EmulatedArray) for result in results)
+        return None if results is None else np.asarray(results).view(EmulatedArray)
 
     def __array_function__(self, func: Any, types: Iterable[type], args: Any, kwargs: Any) -> Any:
         _refuse_host_arrays(func.__name__, (args, kwargs))
-        return super().__array_function__(func, types, args, kwargs)
+        result = super().__array_function__(func, types, args, kwargs)
+        return result.view(EmulatedArray) if type(result) is np.ndarray else result
 
     def __setitem__(self, index: Any, value: Any) -> None:
         _refuse_host_arrays("assignment", (index, value))
@@ -36,6 +45,10 @@ class EmulatedArray(np.ndarray[Any, Any]):
     def get(self) -> npt.NDArray[Any]:
         """Return a copy on the host, as CuPy's `get` does."""
         return np.array(self, copy=True, subok=False)
+
+
+def _plain(value: Any) -> Any:
+    return value.view(np.ndarray) if isinstance(value, EmulatedArray) else value
 
 
 def _refuse_host_arrays(where: str, values: Any) -> None:

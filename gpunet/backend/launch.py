@@ -6,30 +6,47 @@ Scalars are converted here and nowhere else: a Python int becomes the kernels' `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from gpunet.backend import emulator
-from gpunet.backend.arrays import Array, Device, Kind, common_device, import_cupy, is_array
+from gpunet.backend.arrays import Array, Device, Kind, common_device, current, import_cupy, is_array
 from gpunet.backend.sources import entry_points, source
 
 Defines: TypeAlias = Mapping[str, int | str]
 Argument: TypeAlias = Array | int | float | None
 
 # What nvcc's front end and every host compiler must agree on. Contraction of a*b+c is off on both devices: where a
-# kernel wants a fused multiply-add it says `fma`, so that both devices round in the same places.
+# kernel wants a fused multiply-add it says `fma`, so that both devices round in the same places. (CuPy adds
+# -ftz=true, which nothing can undo: float32 results below 1.2e-38 are zero on `cuda`.)
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false")
 
 _REAL = {"float32": "float", "float64": "double"}
 
-# Every (file, defines) compiled and every (file, entry) launched by this process: the proof that tests leave no
-# kernel out reads these.
-compiled: set[tuple[str, tuple[str, ...]]] = set()
-launched: set[tuple[str, str]] = set()
+# CUDA's limits since compute capability 3.0, for x, y, z; and threads per block.
+_GRID_LIMIT = (2**31 - 1, 65535, 65535)
+_BLOCK_LIMIT = (1024, 1024, 64)
+_THREADS_LIMIT = 1024
+
+
+class Launch(NamedTuple):
+    """What a launch asks of a GPU: a kernel, how it is compiled, and the threads and dynamic memory of a block."""
+
+    file: str
+    entry: str
+    options: tuple[str, ...]
+    threads: int
+    shared_bytes: int
+
+
+# Every different launch of this process. The tests prove from it that no kernel is left out, and that every kernel
+# compiles and fits for every generation of GPUs just as it was asked for here.
+launched: set[Launch] = set()
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -61,12 +78,14 @@ def launch(
     dtype = np.dtype(real)
     options = _options(dtype, defines or {})
     values = [_scalar(argument, dtype) for argument in args]
-    launched.add((file, entry))
-    compiled.add((file, options))
+    grid, block = _dim3(grid, _GRID_LIMIT), _dim3(block, _BLOCK_LIMIT)
+    threads = math.prod(block)
+    assert threads <= _THREADS_LIMIT, f"{file}:{entry}: {threads} threads in a block"
+    launched.add(Launch(file, entry, options, threads, shared_bytes))
     if device.kind is Kind.EMULATED:
-        emulator.module(file, options).launch(entry, _dim3(grid), _dim3(block), values, shared_bytes)
+        emulator.module(file, options).launch(entry, grid, block, values, shared_bytes)
     else:
-        _launch_cuda(device, file, entry, options, _dim3(grid), _dim3(block), values, shared_bytes)
+        _launch_cuda(device, file, entry, options, grid, block, values, shared_bytes)
 
 
 def _options(dtype: np.dtype[Any], defines: Defines) -> tuple[str, ...]:
@@ -85,8 +104,10 @@ def _scalar(argument: Argument, dtype: np.dtype[Any]) -> Any:
     return argument
 
 
-def _dim3(size: int | tuple[int, ...]) -> tuple[int, int, int]:
-    x, y, z = ((size,) if isinstance(size, int) else size) + (1,) * (3 - (1 if isinstance(size, int) else len(size)))
+def _dim3(size: int | tuple[int, ...], limit: tuple[int, int, int]) -> tuple[int, int, int]:
+    sizes = (size,) if isinstance(size, int) else size
+    x, y, z = (*sizes, *(1,) * (3 - len(sizes)))
+    assert 1 <= x <= limit[0] and 1 <= y <= limit[1] and 1 <= z <= limit[2], f"{size} exceeds CUDA's limits {limit}"
     return x, y, z
 
 
@@ -100,22 +121,22 @@ def _launch_cuda(
     values: list[Any],
     shared_bytes: int,
 ) -> None:
-    cupy = import_cupy()
-    with cupy.cuda.Device(device.index):
-        kernel = _cuda_kernel(device.index, file, entry, options)
-        if shared_bytes > kernel.max_dynamic_shared_size_bytes:
-            kernel.max_dynamic_shared_size_bytes = shared_bytes
-        pointers = [np.uint64(0) if value is None else value for value in values]
-        kernel(grid, block, tuple(pointers), shared_mem=shared_bytes)
+    # CuPy takes no None; a zero as wide as a pointer is a null pointer.
+    pointers = tuple(np.uint64(0) if value is None else value for value in values)
+    with current(device):
+        _cuda_kernel(device, file, entry, options, shared_bytes)(grid, block, pointers, shared_mem=shared_bytes)
 
 
 @cache
-def _cuda_kernel(index: int, file: str, entry: str, options: tuple[str, ...]) -> Any:
-    return _cuda_module(index, file, options).get_function(entry)
+def _cuda_kernel(device: Device, file: str, entry: str, options: tuple[str, ...], shared_bytes: int) -> Any:
+    """Return the compiled kernel, allowed to use `shared_bytes` of dynamic shared memory; `device` must be current."""
+    kernel = _cuda_module(device, file, options).get_function(entry)
+    if shared_bytes > kernel.max_dynamic_shared_size_bytes:  # 48 KiB less the static part, unless it is raised
+        kernel.max_dynamic_shared_size_bytes = shared_bytes
+    return kernel
 
 
 @cache
-def _cuda_module(index: int, file: str, options: tuple[str, ...]) -> Any:
-    cupy = import_cupy()
+def _cuda_module(device: Device, file: str, options: tuple[str, ...]) -> Any:
     assert entry_points(file), f"{file} has no entry points"
-    return cupy.RawModule(code=source(file), options=NVRTC_OPTIONS + options, backend="nvrtc")
+    return import_cupy().RawModule(code=source(file), options=NVRTC_OPTIONS + options, backend="nvrtc")

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 _INCLUDE = re.compile(r'^\s*#include\s+"([^"]+)"\s*$')
-_ENTRY = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^;{]*?\)\s*)?(\w+)\s*\(')
+_ENTRY = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\(([^;{]*?)\)\s*)?(\w+)\s*\(')
 
 
 @cache
@@ -29,8 +29,9 @@ def kernel_files() -> list[str]:
 def source(file: str) -> str:
     """Return the text of kernel `file` with every `#include "…"` of ours inlined once, in place.
 
-    The text is complete because the kernel caches, which go by the text, do not see include files. `#line` directives
-    keep compiler messages pointing at the original files.
+    `file` is one of `kernel_files()`, or the path of a kernel elsewhere, which may include our headers too. The text
+    is complete because the kernel caches, which go by the text, do not see include files. `#line` directives keep
+    compiler messages pointing at the original files.
     """
     return "\n".join(_inline(kernel_folder() / file, set())) + "\n"
 
@@ -44,12 +45,24 @@ def _inline(path: Path, seen: set[str]) -> list[str]:
             lines.append(line)
         else:
             if match[1] not in seen:
-                lines += _inline(path.parent / match[1], seen)
+                lines += _inline(_header(match[1], path.parent), seen)
             lines.append(f'#line {number + 1} "{path.name}"')
     return lines
+
+
+def _header(name: str, folder: Path) -> Path:
+    """Return the header `name` beside the file that includes it, or else ours."""
+    beside = folder / name
+    return beside if beside.exists() else kernel_folder() / name
 
 
 @cache
 def entry_points(file: str) -> tuple[str, ...]:
     """Return the names of the `extern "C" __global__` functions of kernel `file`, in order."""
-    return tuple(_ENTRY.findall(source(file)))
+    return tuple(launch_bounds(file))
+
+
+@cache
+def launch_bounds(file: str) -> dict[str, str]:
+    """Return the entry points of kernel `file`, each with what its `__launch_bounds__` says, "" where it has none."""
+    return {entry: bounds for bounds, entry in _ENTRY.findall(source(file))}
