@@ -1,0 +1,194 @@
+"""Element-wise activations y = f(z), and dz = dy f'(z) from what the forward pass saved.
+
+`saved` is the output y, from which f' can be had, for all but GELU and SILU, for which it is the input z.
+The same formulas are kernels/activation.cuh, which the Dense and convolution kernels include.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+import numpy as np
+
+from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty
+from gpunet.backend.launch import ceil_div, launch
+from gpunet.ops import contract
+from gpunet.ops.erf import erf
+
+LEAKY_SLOPE = 0.2  # Keras's leaky_relu; elu's alpha is 1
+
+_THREADS = 256
+
+
+class Activation(Enum):
+    """The activations that every kernel with an epilogue can apply; the values are Keras's names."""
+
+    LINEAR = "linear"
+    RELU = "relu"
+    LEAKY_RELU = "leaky_relu"
+    SIGMOID = "sigmoid"
+    TANH = "tanh"
+    ELU = "elu"
+    GELU = "gelu"
+    SILU = "silu"
+    SOFTPLUS = "softplus"
+
+    @property
+    def code(self) -> int:
+        """The number that reaches the kernels as -DACTIVATION."""
+        return list(Activation).index(self)
+
+    @property
+    def saves_input(self) -> bool:
+        """Whether the gradient needs the input z; it needs the output y else."""
+        return self in (Activation.GELU, Activation.SILU)
+
+
+def activate(x: Array, activation: Activation) -> Array:
+    """y = f(x), element by element, of x's shape and dtype.
+
+    linear x; relu max(x, 0); leaky_relu x or 0.2 x; sigmoid 1 / (1 + exp(-x)); tanh; elu x or exp(x) - 1; gelu
+    x (1 + erf(x / sqrt(2))) / 2, the exact form; silu x sigmoid(x); softplus log(1 + exp(x)).
+
+    >>> activate(np.array([-1.0, 2.0]), Activation.RELU)
+    array([0., 2.])
+    """
+    device = contract.floats("activate", x=x)
+    y = empty(x.shape, x.dtype, device)
+    if device.kind is Kind.CPU:
+        activate_host(x, activation, out=y)
+    else:
+        _launch("activation.cu", "activate", (contiguous(x), y, x.size), x, {"ACTIVATION": activation.code})
+    return y
+
+
+def activate_gradient(dy: Array, saved: Array, activation: Activation) -> Array:
+    """dx = dy f'(x), where `saved` is the output y, or the input x for activations with `saves_input`."""
+    device = contract.floats("activate_gradient", dy=dy, saved=saved)
+    contract.has_shape("activate_gradient", "saved", saved, dy.shape)
+    dx = empty(dy.shape, dy.dtype, device)
+    if device.kind is Kind.CPU:
+        np.copyto(dx, gradient_host(dy, saved, activation))
+    else:
+        args = (contiguous(dy), contiguous(saved), dx, dy.size)
+        _launch("activation.cu", "activate_gradient", args, dy, {"ACTIVATION": activation.code})
+    return dx
+
+
+def relu(x: Array, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0) -> Array:
+    """y = min(x, max_value) where x > threshold, else negative_slope (x - threshold); Keras's ReLU layer."""
+    device = contract.floats("relu", x=x)
+    top = math.inf if max_value is None else float(max_value)
+    y = empty(x.shape, x.dtype, device)
+    if device.kind is Kind.CPU:
+        above = np.minimum(x, x.dtype.type(top))
+        below = x.dtype.type(negative_slope) * (x - x.dtype.type(threshold))
+        np.copyto(y, np.where(x > x.dtype.type(threshold), above, below))
+    else:
+        _launch("relu.cu", "relu", (contiguous(x), y, top, float(negative_slope), float(threshold), x.size), x)
+    return y
+
+
+def relu_gradient(
+    dy: Array, x: Array, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0
+) -> Array:
+    """dx = dy where threshold < x < max_value, 0 where x >= max_value, negative_slope dy where x <= threshold."""
+    device = contract.floats("relu_gradient", dy=dy, x=x)
+    contract.has_shape("relu_gradient", "x", x, dy.shape)
+    top = math.inf if max_value is None else float(max_value)
+    dx = empty(dy.shape, dy.dtype, device)
+    if device.kind is Kind.CPU:
+        above = dy * (x < x.dtype.type(top))
+        below = dy.dtype.type(negative_slope) * dy
+        np.copyto(dx, np.where(x > x.dtype.type(threshold), above, below))
+    else:
+        args = (contiguous(dy), contiguous(x), dx, top, float(negative_slope), float(threshold), dy.size)
+        _launch("relu.cu", "relu_gradient", args, dy)
+    return dx
+
+
+def _launch(
+    file: str, entry: str, args: tuple[Array | float, ...], like: Array, defines: dict[str, int] | None = None
+) -> None:
+    grid = ceil_div(like.size, _THREADS)
+    launch(
+        file,
+        entry,
+        grid=grid,
+        block=_THREADS,
+        args=args,
+        real=like.dtype,
+        defines={"THREADS": _THREADS, **(defines or {})},
+    )
+
+
+def activate_host(z: HostArray, activation: Activation, out: HostArray) -> None:
+    """out = f(z) in NumPy; `out` may be `z` itself."""
+    match activation:
+        case Activation.LINEAR:
+            np.copyto(out, z)
+        case Activation.RELU:
+            np.maximum(z, 0, out=out)
+        case Activation.LEAKY_RELU:
+            np.maximum(z, z.dtype.type(LEAKY_SLOPE) * z, out=out)
+        case Activation.SIGMOID:
+            np.copyto(out, _sigmoid(z))
+        case Activation.TANH:
+            np.tanh(z, out=out)
+        case Activation.ELU:
+            np.copyto(out, np.where(z > 0, z, np.expm1(np.minimum(z, 0))))
+        case Activation.GELU:
+            np.multiply(z, _normal_distribution(z), out=out)
+        case Activation.SILU:
+            np.multiply(z, _sigmoid(z), out=out)
+        case Activation.SOFTPLUS:
+            np.add(np.maximum(z, 0), np.log1p(np.exp(-np.abs(z))), out=out)
+
+
+def gradient_host(dy: HostArray, saved: HostArray, activation: Activation) -> HostArray:
+    """Return dz = dy f'(z) in NumPy: `dy` itself for LINEAR, else a new array."""
+    if activation is Activation.LINEAR:
+        return dy
+    dz: HostArray = dy * _derivative(saved, activation)
+    return dz
+
+
+def _derivative(saved: HostArray, activation: Activation) -> HostArray:
+    """Return f'(z), or for RELU, as a boolean array, where it is 1."""
+    factor: HostArray
+    match activation:
+        case Activation.RELU:
+            factor = saved > 0
+        case Activation.LEAKY_RELU:
+            factor = np.where(saved > 0, saved.dtype.type(1), saved.dtype.type(LEAKY_SLOPE))
+        case Activation.SIGMOID:
+            factor = saved * (1 - saved)
+        case Activation.TANH:
+            factor = (1 - saved) * (1 + saved)
+        case Activation.ELU:  # exp(z) = y + 1 where z <= 0
+            factor = np.minimum(saved, 0) + 1
+        case Activation.GELU:
+            size = np.minimum(np.abs(saved), 40)  # no square overflows, and exp(-800) is 0 in float64 too
+            density = np.exp(size * size * -0.5) * (1 / math.sqrt(2 * math.pi))
+            factor = _normal_distribution(saved) + saved * density
+        case Activation.SILU:
+            s = _sigmoid(saved)
+            factor = s * (1 + saved * (1 - s))
+        case Activation.SOFTPLUS:  # sigmoid(z) = 1 - exp(-y)
+            factor = -np.expm1(-saved)
+        case Activation.LINEAR:
+            factor = np.ones_like(saved)
+    return factor
+
+
+def _sigmoid(z: HostArray) -> HostArray:
+    """1 / (1 + exp(-z)) as exp(min(z, 0)) / (1 + exp(-|z|)): nothing overflows, and no digits cancel."""
+    y: HostArray = np.exp(np.minimum(z, 0)) / (1 + np.exp(-np.abs(z)))
+    return y
+
+
+def _normal_distribution(z: HostArray) -> HostArray:
+    """Return the probability that a standard normal number is below z."""
+    y: HostArray = 0.5 * (1 + erf(z * (1 / math.sqrt(2))))
+    return y

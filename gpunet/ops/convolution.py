@@ -1,0 +1,238 @@
+"""Two-dimensional convolution (cross-correlation, as in Keras) and its gradients, NHWC (kernels/convolution.cu)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpunet import arguments
+from gpunet.backend.arrays import Array, HostArray, Kind, Shape, contiguous, empty
+from gpunet.ops import contract, tiles
+from gpunet.ops.activation import Activation, activate_host, gradient_host
+from gpunet.ops.im2col import add_windows, blocks, inside, pad, window_matrices
+from gpunet.ops.windows import padded_output_size
+
+_FILE = "convolution.cu"
+_LARGEST_EXTENT = 2**30 - 1  # of an image with its padding, of a filter with its dilation: kernels hold them in ints
+_MOST_GROUPS = 2**16 - 1  # CUDA's limit for the second axis of a grid
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How windows lie on an image: pixels from one to the next, between taps, and of zeros around the image."""
+
+    strides: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))  # (top, bottom), (left, right)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        arguments.pair("convolution", "strides", self.strides)
+        arguments.pair("convolution", "dilation", self.dilation)
+        arguments.integer("convolution", "groups", self.groups)
+        for pads in self.pads:
+            arguments.pair("convolution", "pads", pads, minimum=0)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """The shapes of one convolution, checked against each other."""
+
+    x: Shape
+    w: Shape
+    y: Shape
+    geometry: Geometry
+
+    @property
+    def out_size(self) -> tuple[int, int]:
+        return self.y[1], self.y[2]
+
+    @property
+    def taps(self) -> int:
+        """Elements of a window that one filter sees."""
+        return self.w[0] * self.w[1] * self.w[2]
+
+    @property
+    def group_filters(self) -> int:
+        return self.w[3] // self.geometry.groups
+
+    def kernel_arguments(self) -> tuple[int, ...]:
+        """Return the sizes in the order of GEOMETRY in kernels/convolution.cu, the number of images first."""
+        (top, _), (left, _) = self.geometry.pads
+        sizes = (*self.x, *self.y[1:], *self.w[:2], *self.geometry.strides, *self.geometry.dilation, top, left)
+        return (*sizes, self.geometry.groups)
+
+
+def convolution(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry) -> tuple[Array, Array]:
+    """y[n,p,q,f] = f(b[f] + sum over r,s,c of x[n, p stride + r dilation - pad, ..., c] w[r,s,c,f]).
+
+    x (N, H, W, C), w (R, S, C / groups, F), b (F,) or None; returns (y, saved), both (N, P, Q, F). `saved` is what the
+    gradients need: y itself, or the argument of f for activations with `saves_input`. ValueError for shapes that do
+    not fit, groups that do not divide C and F, and windows bigger than the padded image.
+
+    >>> y, _ = convolution(np.ones((1, 3, 3, 1)), np.ones((2, 2, 1, 1)), None, Activation.LINEAR, Geometry())
+    >>> y[0, :, :, 0]
+    array([[4., 4.],
+           [4., 4.]])
+    """
+    device = contract.floats("convolution", x=x, w=w, b=b)
+    contract.has_rank("convolution", "x", x, 4, "(N, H, W, C)")
+    sizes = _sizes("convolution", x.shape, w.shape, geometry)
+    if b is not None:
+        contract.has_shape("convolution", "b", b, (w.shape[3],))
+    y = empty(sizes.y, x.dtype, device)
+    z = empty(sizes.y, x.dtype, device) if activation.saves_input else None
+    if device.kind is Kind.CPU:
+        _convolution_host(x, w, b, y, z, activation, sizes)
+        return y, y if z is None else z
+    plan = tiles.plan(y.size // w.shape[3], sizes.group_filters, sizes.taps, x.dtype, geometry.groups)
+    partial = plan.workspace(y.size, x.dtype, device)
+    b = None if b is None else contiguous(b)
+    outputs = (y, z, None) if partial is None else (None, None, partial)
+    args = (contiguous(x), contiguous(w), b, *outputs, *sizes.kernel_arguments())
+    tiles.run(_FILE, "convolution", plan, args, x.dtype, activation)
+    if partial is not None:
+        tiles.finish(partial, y, b, z, activation)
+    return y, y if z is None else z
+
+
+def convolution_input_gradient(
+    dy: Array, saved: Array, w: Array, activation: Activation, geometry: Geometry, input_shape: Shape
+) -> Array:
+    """dx[n,h,w,c] = sum of dz w over all windows and taps that saw the pixel, dz = dy f'(z); dx has `input_shape`."""
+    where = "convolution_input_gradient"
+    device = contract.floats(where, dy=dy, saved=saved, w=w)
+    sizes = _sizes(where, input_shape, w.shape, geometry)
+    contract.has_shape(where, "dy", dy, sizes.y)
+    contract.has_shape(where, "saved", saved, sizes.y)
+    if device.kind is Kind.CPU:
+        return _input_gradient_host(dy, saved, w, activation, sizes)
+    dx = empty(sizes.x, dy.dtype, device)
+    r, s, group_channels, _ = w.shape
+    pixels = dx.size // dx.shape[3]
+    plan = tiles.plan(pixels, group_channels, r * s * sizes.group_filters, dy.dtype, geometry.groups)
+    partial = plan.workspace(dx.size, dy.dtype, device)
+    inputs = (contiguous(dy), contiguous(saved), contiguous(w))
+    outputs = (dx, None) if partial is None else (None, partial)
+    tiles.run(_FILE, where, plan, (*inputs, *outputs, *sizes.kernel_arguments()), dy.dtype, activation)
+    if partial is not None:
+        tiles.finish(partial, dx)
+    return dx
+
+
+def convolution_kernel_gradient(
+    x: Array,
+    dy: Array,
+    saved: Array,
+    activation: Activation,
+    geometry: Geometry,
+    kernel_shape: Shape,
+    with_bias: bool,
+) -> tuple[Array, Array | None]:
+    """dw[r,s,c,f] = sum of x dz over all windows, db[f] = sum of dz, with dz = dy f'(z).
+
+    Returns (dw of `kernel_shape`, db (F,)); db is None without `with_bias`.
+    """
+    where = "convolution_kernel_gradient"
+    device = contract.floats(where, x=x, dy=dy, saved=saved)
+    contract.has_rank(where, "x", x, 4, "(N, H, W, C)")
+    sizes = _sizes(where, x.shape, kernel_shape, geometry)
+    contract.has_shape(where, "dy", dy, sizes.y)
+    contract.has_shape(where, "saved", saved, sizes.y)
+    if device.kind is Kind.CPU:
+        return _kernel_gradient_host(x, dy, saved, activation, sizes, with_bias)
+    filters = kernel_shape[3]
+    # One array for both, so that a split sum is one workspace and one kernel that adds it up.
+    gradients = empty((sizes.taps * filters + filters * with_bias,), x.dtype, device)
+    dw = gradients[: sizes.taps * filters].reshape(kernel_shape)
+    db = gradients[sizes.taps * filters :] if with_bias else None
+    plan = tiles.plan(sizes.taps, sizes.group_filters, dy.size // filters, x.dtype, geometry.groups)
+    partial = plan.workspace(gradients.size, x.dtype, device)
+    inputs = (contiguous(x), contiguous(dy), contiguous(saved))
+    outputs = (dw, db, None) if partial is None else (None, None, partial)
+    args = (*inputs, *outputs, int(with_bias), *sizes.kernel_arguments())
+    tiles.run(_FILE, where, plan, args, x.dtype, activation)
+    if partial is not None:
+        tiles.finish(partial, gradients)
+    return dw, db
+
+
+def _sizes(where: str, x: Shape, w: Shape, geometry: Geometry) -> _Sizes:
+    """Return the sizes of a convolution of images `x` with filters `w`; ValueError if they do not fit."""
+    if len(x) != 4:
+        raise ValueError(f"{where}: input_shape must have 4 axes, (N, H, W, C); got {x}")
+    if len(w) != 4:
+        raise ValueError(f"{where}: w must have 4 axes, (R, S, C / groups, F); got shape {w}")
+    (n, *size, c), (r, s, group_channels, f), groups = x, w, geometry.groups
+    if c % groups or f % groups:
+        raise ValueError(f"{where}: groups must divide the {c} channels of x and the {f} filters of w; got {groups}")
+    if group_channels != c // groups:
+        rule = f"({r}, {s}, {c // groups}, {f}), as x has {c} channels in {groups} groups"
+        raise ValueError(f"{where}: w must have shape {rule}; got {w}")
+    if groups > _MOST_GROUPS:
+        raise ValueError(f"{where}: groups must be at most {_MOST_GROUPS}; got {groups}")
+    out = []
+    for i, kernel in enumerate((r, s)):
+        stride, dilation, pads = geometry.strides[i], geometry.dilation[i], geometry.pads[i]
+        out.append(padded_output_size(size[i], kernel, stride, dilation, pads, where))
+        if size[i] + sum(pads) > _LARGEST_EXTENT:
+            raise ValueError(f"{where}: a padded image must have at most {_LARGEST_EXTENT} rows and columns; got {x}")
+    return _Sizes(x, w, (n, out[0], out[1], f), geometry)
+
+
+def _by_group(y: HostArray, sizes: _Sizes) -> HostArray:
+    """Return contiguous `y` (..., F) as a view (groups, pixels, F / groups)."""
+    return y.reshape(-1, sizes.geometry.groups, sizes.group_filters).transpose(1, 0, 2)
+
+
+def _convolution_host(
+    x: HostArray,
+    w: HostArray,
+    b: HostArray | None,
+    y: HostArray,
+    z: HostArray | None,
+    activation: Activation,
+    sizes: _Sizes,
+) -> None:
+    """Fill y, and z if it is wanted, block by block: matrix product, bias and activation while it is in the cache."""
+    weights = _by_group(np.ascontiguousarray(w), sizes)
+    if b is not None:
+        weights = np.concatenate((weights, _by_group(b, sizes)), axis=1)
+    target = y if z is None else z
+    for block, matrix in window_matrices(x, sizes.w, sizes.out_size, sizes.geometry, with_ones=b is not None):
+        np.matmul(matrix, weights, out=_by_group(target[block], sizes))
+        activate_host(target[block], activation, out=y[block])
+
+
+def _input_gradient_host(
+    dy: HostArray, saved: HostArray, w: HostArray, activation: Activation, sizes: _Sizes
+) -> HostArray:
+    """Multiply dz with the filters, tap by tap, and add the products up where the taps lie."""
+    (r, s, group_channels, _), groups, geometry = sizes.w, sizes.geometry.groups, sizes.geometry
+    (n, p, q, _), channels = sizes.y, sizes.x[3]
+    weights = w.reshape(r * s, group_channels, groups, sizes.group_filters).transpose(2, 0, 3, 1)
+    dx = np.zeros(sizes.x, dy.dtype)
+    for images, rows in blocks(n, p, q * r * s * channels * dy.itemsize):
+        if rows.start == 0:
+            padded = pad(dx[images], geometry)
+        dz = _by_group(gradient_host(dy[images, rows], saved[images, rows], activation), sizes)
+        dwindows = np.empty((r, s, len(padded), rows.stop - rows.start, q, channels), dy.dtype)
+        by_tap = dwindows.reshape(r * s, -1, groups, group_channels)
+        np.matmul(dz[:, np.newaxis], weights, out=by_tap.transpose(2, 0, 1, 3))
+        add_windows(padded, dwindows, rows.start, geometry)
+        if rows.stop == p:
+            dx[images] = inside(padded, sizes.x, geometry)
+    return dx
+
+
+def _kernel_gradient_host(
+    x: HostArray, dy: HostArray, saved: HostArray, activation: Activation, sizes: _Sizes, with_bias: bool
+) -> tuple[HostArray, HostArray | None]:
+    """Add up the products of the windows with dz, block by block."""
+    gradients = np.zeros((sizes.geometry.groups, sizes.taps + with_bias, sizes.group_filters), dy.dtype)
+    for block, matrix in window_matrices(x, sizes.w, sizes.out_size, sizes.geometry, with_ones=with_bias):
+        dz = _by_group(gradient_host(dy[block], saved[block], activation), sizes)
+        gradients += matrix.transpose(0, 2, 1) @ dz
+    by_tap = gradients.transpose(1, 0, 2).reshape(-1, sizes.w[3])  # (taps and, for the bias, one more, F)
+    return by_tap[: sizes.taps].reshape(sizes.w), by_tap[sizes.taps] if with_bias else None

@@ -1,0 +1,103 @@
+"""Dense: y = f(x w + b) and its gradients, one kernel each (kernels/dense.cu)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty
+from gpunet.ops import contract, tiles
+from gpunet.ops.activation import Activation, activate_host, gradient_host
+
+_FILE = "dense.cu"
+
+
+def dense(x: Array, w: Array, b: Array | None, activation: Activation) -> tuple[Array, Array]:
+    """y = f(x w + b) with x (M, K), w (K, N), b (N,) or None; returns (y, saved), both (M, N).
+
+    `saved` is what the gradients need: y itself, or z = x w + b for activations with `saves_input`. ValueError for
+    shapes that do not fit, TypeError for dtypes other than one float32 or float64, or mixed devices.
+
+    >>> y, saved = dense(np.ones((1, 2)), np.ones((2, 3)), np.zeros(3), Activation.RELU)
+    >>> y
+    array([[2., 2., 2.]])
+    """
+    device = contract.floats("dense", x=x, w=w, b=b)
+    contract.has_rank("dense", "x", x, 2, "(M, K)")
+    contract.has_rank("dense", "w", w, 2, "(K, N)")
+    m, (k, n) = len(x), w.shape
+    contract.has_shape("dense", "x", x, (m, k))
+    if b is not None:
+        contract.has_shape("dense", "b", b, (n,))
+    if device.kind is Kind.CPU:
+        return add_bias_and_activate(x @ w, b, activation)
+    y = empty((m, n), x.dtype, device)
+    z = empty((m, n), x.dtype, device) if activation.saves_input else None
+    plan = tiles.plan(m, n, k, x.dtype)
+    partial = plan.workspace(m * n, x.dtype, device)
+    b = None if b is None else contiguous(b)
+    outputs = (y, z, None) if partial is None else (None, None, partial)
+    tiles.run(_FILE, "dense", plan, (contiguous(x), contiguous(w), b, *outputs, m, n, k), x.dtype, activation)
+    if partial is not None:
+        tiles.finish(partial, y, b, z, activation)
+    return y, y if z is None else z
+
+
+def add_bias_and_activate(z: HostArray, b: HostArray | None, activation: Activation) -> tuple[HostArray, HostArray]:
+    """Return (f(z + b), saved) in NumPy; overwrites z."""
+    if b is not None:
+        z += b
+    y = np.empty_like(z) if activation.saves_input else z
+    activate_host(z, activation, out=y)
+    return y, z
+
+
+def dense_input_gradient(dy: Array, saved: Array, w: Array, activation: Activation) -> Array:
+    """dx = (dy f'(z)) w^T with dy and saved (M, N), w (K, N); returns dx (M, K)."""
+    device = contract.floats("dense_input_gradient", dy=dy, saved=saved, w=w)
+    contract.has_rank("dense_input_gradient", "w", w, 2, "(K, N)")
+    contract.has_rank("dense_input_gradient", "dy", dy, 2, "(M, N)")
+    m, (k, n) = len(dy), w.shape
+    contract.has_shape("dense_input_gradient", "dy", dy, (m, n))
+    contract.has_shape("dense_input_gradient", "saved", saved, (m, n))
+    if device.kind is Kind.CPU:
+        return gradient_host(dy, saved, activation) @ w.T
+    dx = empty((m, k), dy.dtype, device)
+    plan = tiles.plan(m, k, n, dy.dtype)
+    partial = plan.workspace(m * k, dy.dtype, device)
+    inputs = (contiguous(dy), contiguous(saved), contiguous(w))
+    outputs = (dx, None) if partial is None else (None, partial)
+    tiles.run(_FILE, "dense_input_gradient", plan, (*inputs, *outputs, m, n, k), dy.dtype, activation)
+    if partial is not None:
+        tiles.finish(partial, dx)
+    return dx
+
+
+def dense_kernel_gradient(
+    x: Array, dy: Array, saved: Array, activation: Activation, with_bias: bool
+) -> tuple[Array, Array | None]:
+    """dw = x^T dz and db = sum of dz over its rows, with dz = dy f'(z); x (M, K), dy and saved (M, N).
+
+    Returns (dw (K, N), db (N,)); db is None without `with_bias`.
+    """
+    device = contract.floats("dense_kernel_gradient", x=x, dy=dy, saved=saved)
+    contract.has_rank("dense_kernel_gradient", "x", x, 2, "(M, K)")
+    contract.has_rank("dense_kernel_gradient", "dy", dy, 2, "(M, N)")
+    (m, k), n = x.shape, dy.shape[1]
+    contract.has_shape("dense_kernel_gradient", "dy", dy, (m, n))
+    contract.has_shape("dense_kernel_gradient", "saved", saved, (m, n))
+    if device.kind is Kind.CPU:
+        dz = gradient_host(dy, saved, activation)
+        # BLAS adds up the rows faster than sum(axis=0), and in blocks, which rounds less.
+        return x.T @ dz, np.ones(m, dz.dtype) @ dz if with_bias else None
+    # One array for both, so that a split sum is one workspace and one kernel that adds it up.
+    gradients = empty((k * n + n * with_bias,), x.dtype, device)
+    dw = gradients[: k * n].reshape(k, n)
+    db = gradients[k * n :] if with_bias else None
+    plan = tiles.plan(k, n, m, x.dtype)
+    partial = plan.workspace(gradients.size, x.dtype, device)
+    inputs = (contiguous(x), contiguous(dy), contiguous(saved))
+    outputs = (dw, db, None) if partial is None else (None, None, partial)
+    tiles.run(_FILE, "dense_kernel_gradient", plan, (*inputs, *outputs, int(with_bias), m, n, k), x.dtype, activation)
+    if partial is not None:
+        tiles.finish(partial, gradients)
+    return dw, db

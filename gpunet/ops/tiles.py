@@ -1,0 +1,123 @@
+"""How a matrix product (m, k) (k, n) is cut into pieces for kernels/gemm.cuh: tile sizes, grid, splits of k.
+
+Every choice goes by the shape and the dtype alone, never by the device, so that all devices that run kernels add in the
+same order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpunet.backend.arrays import Array, Device, empty
+from gpunet.backend.launch import ceil_div, launch
+from gpunet.ops.activation import Activation
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What a block computes (bm x bn sums, bk terms at a time) and what a thread of it does (tm x tn sums)."""
+
+    bm: int
+    bn: int
+    bk: int
+    tm: int
+    tn: int
+
+    @property
+    def threads(self) -> int:
+        return (self.bm // self.tm) * (self.bn // self.tn)
+
+    @property
+    def defines(self) -> dict[str, int]:
+        return {"BM": self.bm, "BN": self.bn, "BK": self.bk, "TM": self.tm, "TN": self.tn}
+
+
+# A larger tile reads less memory per sum, a smaller one wastes less on a small matrix and gives more blocks. Doubles
+# take twice the registers and shared memory.
+LARGE = Tile(128, 128, 8, 8, 8)
+MEDIUM = Tile(64, 64, 16, 4, 4)
+NARROW = Tile(64, 32, 16, 4, 4)
+SMALL = Tile(32, 32, 16, 2, 2)
+DOUBLE_MEDIUM = Tile(64, 64, 8, 4, 4)
+DOUBLE_SMALL = Tile(32, 32, 8, 2, 2)
+
+_ENOUGH_LARGE_TILES = 64  # fewer leave most multiprocessors of any GPU idle
+_ENOUGH_BLOCKS = 256  # about two per multiprocessor of a large GPU
+_SHORTEST_SPLIT = 256  # terms; below, the workspace costs more than the split gains
+
+_FINISH_THREADS = 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A tile, and how many blocks of it make up the product: grid (tiles of the output, groups, splits of k)."""
+
+    tile: Tile
+    grid: tuple[int, int, int]
+
+    @property
+    def splits(self) -> int:
+        return self.grid[2]
+
+    def workspace(self, size: int, dtype: npt.DTypeLike, device: Device) -> Array | None:
+        """Return memory for one output of `size` elements per split; None if there is only one split."""
+        return empty((self.splits, size), dtype, device) if self.splits > 1 else None
+
+
+def choose_tile(m: int, n: int, dtype: npt.DTypeLike) -> Tile:
+    """Return the tile for an output of m x n elements."""
+    if np.dtype(dtype) == np.float64:
+        return DOUBLE_MEDIUM if min(m, n) > 32 else DOUBLE_SMALL
+    if m >= 128 and n >= 128 and ceil_div(m, 128) * ceil_div(n, 128) >= _ENOUGH_LARGE_TILES:
+        return LARGE
+    if min(m, n) > 32:
+        return MEDIUM
+    return NARROW if m > 32 else SMALL
+
+
+def plan(m: int, n: int, k: int, dtype: npt.DTypeLike, groups: int = 1) -> Plan:
+    """Return the plan for `groups` products (m, k) (k, n).
+
+    A product with few output tiles and a long sum, above all a filter gradient, is split along k until there are
+    enough blocks. No split is empty.
+    """
+    tile = choose_tile(m, n, dtype)
+    tiles = ceil_div(m, tile.bm) * ceil_div(n, tile.bn)
+    splits = max(min(ceil_div(_ENOUGH_BLOCKS, tiles * groups), k // _SHORTEST_SPLIT), 1)
+    tiles_k = ceil_div(k, tile.bk)
+    return Plan(tile, (tiles, groups, ceil_div(tiles_k, ceil_div(tiles_k, splits))))
+
+
+def run(
+    file: str,
+    entry: str,
+    plan: Plan,
+    args: tuple[Array | int | None, ...],
+    dtype: npt.DTypeLike,
+    activation: Activation,
+) -> None:
+    """Launch a kernel on gemm.cuh according to `plan`."""
+    defines = {**plan.tile.defines, "ACTIVATION": activation.code}
+    launch(file, entry, grid=plan.grid, block=plan.tile.threads, args=args, real=dtype, defines=defines)
+
+
+def finish(
+    partial: Array,
+    y: Array,
+    b: Array | None = None,
+    saved: Array | None = None,
+    activation: Activation = Activation.LINEAR,
+) -> None:
+    """Add up the splits in `partial`, then bias and activation: y = f(sum of partial + b), saved = the f's argument."""
+    launch(
+        "finish.cu",
+        "finish",
+        grid=ceil_div(y.size, _FINISH_THREADS),
+        block=_FINISH_THREADS,
+        args=(partial, b, y, saved, len(partial), y.size, y.shape[-1]),
+        real=y.dtype,
+        defines={"THREADS": _FINISH_THREADS, "ACTIVATION": activation.code},
+    )

@@ -1,0 +1,97 @@
+// Convolution as implicit GEMM: forward with bias and activation, and both gradients with the activation's gradient and
+// the bias's gradient in the same kernels. (What Keras and this file call a convolution is a cross-correlation.)
+//
+// Math:     convolution: z[n,p,q,f] = b[f] + sum over r,s,c of x[n, p stride_h + r dilation_h - top,
+//               q stride_w + s dilation_w - left, c] w[r,s,c,f];  y = f(z); saved = z where f' needs it
+//           convolution_input_gradient: dx[n,h,w,c] = sum over r,s,f of dz[n,p,q,f] w[r,s,c,f], over those (r,s) for
+//               which a window (p,q) has pixel (h,w) under its tap (r,s);  dz = dy f'(z)
+//           convolution_kernel_gradient: dw[r,s,c,f] = sum over n,p,q of (the x of the forward sum) dz[n,p,q,f];
+//               db[f] = sum over n,p,q of dz[n,p,q,f]
+//           With groups, the filters of group g see only the channels of group g.
+// Layout:   x, dx (images, height, width, channels); y, dy, saved (images, out_height, out_width, filters);
+//           w, dw (kernel_height, kernel_width, channels / groups, filters); b, db (filters). `partial` is the workspace
+//           of a split sum, one output (for convolution_kernel_gradient dw and db behind each other) per split; null if
+//           there is one split only, and the outputs are null else.
+// Launch:   THREADS a block, a block per tile of BM x BN outputs, group and split: grid (tiles, groups, splits). As a
+//           product (m, k) (k, n): forward (pixels of y, taps) (taps, filters); input gradient (pixels of x, taps)
+//           (taps, channels); kernel gradient (taps, pixels of y) (pixels of y, filters)
+// Memory:   tiles go through shared memory; the windows' overlap is read from the caches. Neighbouring threads copy
+//           neighbouring channels or filters.
+// Edges:    any size >= 1, any stride, dilation and (asymmetric) padding; padding is 0; extents below 2^30
+// Numerics: fma in chunks of CHUNK (gemm.cuh); splits are added in order by finish.cu; no atomics: the same bits at
+//           every run
+// Cost:     2 images out_height out_width kernel_height kernel_width (channels / groups) filters flop for each but the
+//           input gradient with strides, which also multiplies the zeros between the windows: stride_h stride_w times
+//           that. At least 4 (size of x + size of w + size of y) bytes for float.
+#include "windows.cuh"
+
+// The sizes that every kernel of this file takes; as integers of the launch they are Index.
+#define GEOMETRY                                                                                              \
+    Index height, Index width, Index channels, Index out_height, Index out_width, Index filters,              \
+        Index kernel_height, Index kernel_width, Index stride_h, Index stride_w, Index dilation_h,            \
+        Index dilation_w, Index top, Index left, Index groups
+#define GEOMETRY_IN_INTS                                                                                               \
+    {                                                                                                         \
+        int(height), int(width), int(channels), int(out_height), int(out_width), int(filters),                \
+            int(kernel_height), int(kernel_width), int(stride_h), int(stride_w), int(dilation_h),             \
+            int(dilation_w), int(top), int(left), int(channels / groups), int(filters / groups)               \
+    }
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    convolution(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
+                REAL* __restrict__ y, REAL* __restrict__ saved, REAL* __restrict__ partial, Index images, GEOMETRY) {
+    __shared__ Tiles tiles;
+    const Geometry g = GEOMETRY_IN_INTS;
+    const int group = blockIdx.y;
+    const Index pixels = images * out_height * out_width;
+    const Index taps = kernel_height * kernel_width * g.group_channels;
+    const Index first_filter = group * g.group_filters;
+    const bool is_split = partial != nullptr;
+
+    const Part part(g.group_filters, taps);
+    const Windows<true> windows(x, g, images, group);
+    const Matrix<false, Plain> w_columns{{w}, g.group_filters, taps, filters, first_filter};
+    REAL* const sums = is_split ? partial + blockIdx.z * pixels * filters : y;
+    const Output out{sums + first_filter, pixels, g.group_filters, filters};
+    const BiasActivation epilogue{b != nullptr ? b + first_filter : nullptr,
+                                  saved != nullptr ? saved + first_filter : nullptr, is_split};
+    gemm(tiles, part, windows, w_columns, out, nullptr, epilogue);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    convolution_input_gradient(const REAL* __restrict__ dy, const REAL* __restrict__ saved, const REAL* __restrict__ w,
+                               REAL* __restrict__ dx, REAL* __restrict__ partial, Index images, GEOMETRY) {
+    __shared__ Tiles tiles;
+    const Geometry g = GEOMETRY_IN_INTS;
+    const int group = blockIdx.y;
+    const Index pixels = images * height * width;
+    const Index taps = kernel_height * kernel_width * g.group_filters;
+
+    const Part part(g.group_channels, taps);
+    const OutputsOfPixel dz({dy, saved}, g, images, group);
+    const FiltersOfChannel w_rows(w, g, group);
+    REAL* const sums = partial != nullptr ? partial + blockIdx.z * pixels * channels : dx;
+    const Output out{sums + group * g.group_channels, pixels, g.group_channels, channels};
+    gemm(tiles, part, dz, w_rows, out, nullptr, Store{});
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    convolution_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy,
+                                const REAL* __restrict__ saved, REAL* __restrict__ dw, REAL* __restrict__ db,
+                                REAL* __restrict__ partial, Index with_bias, Index images, GEOMETRY) {
+    __shared__ Tiles tiles;
+    const Geometry g = GEOMETRY_IN_INTS;
+    const int group = blockIdx.y;
+    const Index pixels = images * out_height * out_width;
+    const Index taps = kernel_height * kernel_width * g.group_channels;
+    const Index first_filter = group * g.group_filters;
+    const Index split_size = taps * filters + (with_bias ? filters : 0);
+    REAL* const dw_sums = partial != nullptr ? partial + blockIdx.z * split_size : dw;
+    REAL* const db_sums = partial != nullptr ? dw_sums + taps * filters : db;
+
+    const Part part(g.group_filters, pixels);
+    const Windows<false> windows(x, g, images, group);
+    const Matrix<false, OutputGradient> dz_columns{{dy, saved}, g.group_filters, pixels, filters, first_filter};
+    const Output out{dw_sums + first_filter, taps, g.group_filters, filters};
+    gemm(tiles, part, windows, dz_columns, out, with_bias ? db_sums + first_filter : nullptr, Store{});
+}

@@ -1,0 +1,271 @@
+// The tile loop behind every matrix product: C(m, n) = sum over k of A(m, k) B(k, n).
+//
+// A block computes a tile of BM x BN elements of C. It goes along k in tiles of BK: all threads copy the next tiles of A
+// and B from global memory into registers, multiply the present ones from shared memory, and then put the next ones
+// into the other half of shared memory, so that one barrier a tile is enough and the copies are under way during the
+// arithmetic. Each thread keeps TM x TN sums in registers. What differs between Dense, convolution and their gradients
+// is only where elements come from (the operands) and what happens to a finished sum (the epilogue).
+//
+// An operand presents A or B as elements (line, k), where the line is m for A and n for B. It is a class with
+//     K_RUNS                  whether neighbours in memory are neighbours along k (else along the line): neighbouring
+//                             threads copy neighbours in memory
+//     Line line(Index i)      what line i contributes to addresses; each thread asks once, before the loop
+//     Step step(Index k)      what k contributes
+//     void advance(Step&)     moves on by BK, without divisions
+//     REAL load(line, step)   the element; 0 where the line or k lies outside
+//
+// An epilogue is called with packs of neighbouring sums of one row and stores them.
+//
+// BM, BN, BK, TM, TN come from gpunet/ops/tiles.py. Rounding: a sum is a chain of at most CHUNK fma; longer sums are
+// chains of such chains, added up in memory by the thread that owns the element. So the error grows with
+// CHUNK + k / CHUNK, as in a blocked BLAS, not with k.
+#include "common.cuh"
+
+constexpr int THREADS_M = BM / TM;
+constexpr int THREADS_N = BN / TN;
+constexpr int THREADS = THREADS_M * THREADS_N;
+constexpr int CHUNK = 512;
+constexpr int CHUNK_TILES = CHUNK / BK;
+static_assert(BM % TM == 0 && BN % TN == 0 && CHUNK % BK == 0, "tile sizes must divide each other");
+static_assert(BN <= THREADS, "column sums need a thread per column");
+
+// Neighbouring elements that move as one: at most 16 bytes, the widest access to memory.
+template <int COUNT>
+struct alignas(COUNT * sizeof(REAL)) Pack {
+    REAL value[COUNT];
+};
+constexpr int WIDEST = 16 / sizeof(REAL);
+constexpr int PACK_M = TM < WIDEST ? TM : WIDEST;
+constexpr int PACK_N = TN < WIDEST ? TN : WIDEST;
+using PackN = Pack<PACK_N>;
+static_assert(TM % PACK_M == 0 && TN % PACK_N == 0, "a thread's tile must be whole packs");
+
+// A row of a tile in shared memory is one k. The padding keeps rows aligned for packs and lets threads that copy along
+// k write to different banks.
+constexpr int PAD = 4;
+struct alignas(16) Tiles {
+    REAL a[2][BK][BM + PAD];
+    REAL b[2][BK][BN + PAD];
+    // The tile's place in C waits here for the end of a chunk. Were it in registers, the compiler would compute the
+    // addresses of all sums before the loop, and run out of registers.
+    Index first_m, first_n;
+};
+
+// The part of the product that this block computes. grid.x counts the tiles of C, a row of tiles after the other (tiles
+// of a row read the same lines of A); grid.y counts groups of channels; grid.z counts splits of k.
+struct Part {
+    Index first_m, first_n, first_k, tiles;
+
+    __device__ inline Part(Index n, Index k) {
+        const Index tiles_n = ceil_div(n, BN);
+        const Index tiles_k = ceil_div(k, BK);
+        const Index share = ceil_div(tiles_k, gridDim.z);
+        const Index first_tile = blockIdx.z * share;
+        first_m = blockIdx.x / tiles_n * BM;
+        first_n = blockIdx.x % tiles_n * BN;
+        first_k = first_tile * BK;
+        tiles = tiles_k - first_tile < share ? tiles_k - first_tile : share;
+    }
+};
+
+// Copies tiles of LINES x BK elements of an operand to shared memory, by way of registers.
+template <class Operand, int LINES>
+struct Loader {
+    static constexpr bool K_RUNS = Operand::K_RUNS;
+    static constexpr int RUN = K_RUNS ? BK : LINES;  // neighbouring threads go along a run of memory
+    static constexpr int RUNS = THREADS / RUN;       // and all threads together cover so many runs at a time,
+    static constexpr int ITEMS = LINES * BK / THREADS;  // so often
+    static_assert(THREADS % RUN == 0 && (LINES * BK / RUN) % RUNS == 0, "threads must cover a tile evenly");
+
+    const Operand& operand;
+    typename Operand::Line line[K_RUNS ? ITEMS : 1];
+    typename Operand::Step step[K_RUNS ? 1 : ITEMS];
+    REAL staged[ITEMS];
+
+    __device__ inline Loader(const Operand& operand, Index first_line, Index first_k) : operand(operand) {
+        const int along = threadIdx.x % RUN;
+        const int across = threadIdx.x / RUN;
+        if constexpr (K_RUNS) {
+            step[0] = operand.step(first_k + along);
+#pragma unroll
+            for (int i = 0; i < ITEMS; ++i) line[i] = operand.line(first_line + across + i * RUNS);
+        } else {
+            line[0] = operand.line(first_line + along);
+#pragma unroll
+            for (int i = 0; i < ITEMS; ++i) step[i] = operand.step(first_k + across + i * RUNS);
+        }
+    }
+
+    // Read this thread's elements of the next tile.
+    __device__ inline void fetch() {
+#pragma unroll
+        for (int i = 0; i < ITEMS; ++i) staged[i] = operand.load(line[K_RUNS ? i : 0], step[K_RUNS ? 0 : i]);
+#pragma unroll
+        for (int i = 0; i < (K_RUNS ? 1 : ITEMS); ++i) operand.advance(step[i]);
+    }
+
+    // Write them to shared memory.
+    __device__ inline void put(REAL (&tile)[BK][LINES + PAD]) const {
+        const int along = threadIdx.x % RUN;
+        const int across = threadIdx.x / RUN;
+#pragma unroll
+        for (int i = 0; i < ITEMS; ++i) {
+            const int other = across + i * RUNS;
+            tile[K_RUNS ? along : other][K_RUNS ? other : along] = staged[i];
+        }
+    }
+};
+
+// Read a thread's COUNT elements of a row of shared memory: packs that lie THREADS_ALONG packs apart, so that the packs
+// of neighbouring threads are neighbours.
+template <int THREADS_ALONG, int PACK, int COUNT>
+__device__ inline void read_fragment(REAL (&fragment)[COUNT], const REAL* row, int thread) {
+    const Pack<PACK>* const packs = reinterpret_cast<const Pack<PACK>*>(row);
+#pragma unroll
+    for (int i = 0; i < COUNT / PACK; ++i) {
+        const Pack<PACK> pack = packs[thread + i * THREADS_ALONG];
+#pragma unroll
+        for (int e = 0; e < PACK; ++e) fragment[i * PACK + e] = pack.value[e];
+    }
+}
+
+// Row of the tile in which a thread's sum number i lies, and column in which its pack number j begins.
+__device__ inline int tile_row(int i) {
+    return (threadIdx.x / THREADS_N + i / PACK_M * THREADS_M) * PACK_M + i % PACK_M;
+}
+__device__ inline int tile_column(int j) { return (threadIdx.x % THREADS_N + j * THREADS_N) * PACK_N; }
+
+// sum += (tile of A) (tile of B)
+__device__ inline void multiply(const REAL (&a)[BK][BM + PAD], const REAL (&b)[BK][BN + PAD], REAL (&sum)[TM][TN]) {
+#pragma unroll
+    for (int k = 0; k < BK; ++k) {
+        REAL column[TM], row[TN];
+        read_fragment<THREADS_M, PACK_M>(column, a[k], threadIdx.x / THREADS_N);
+        read_fragment<THREADS_N, PACK_N>(row, b[k], threadIdx.x % THREADS_N);
+#pragma unroll
+        for (int i = 0; i < TM; ++i) {
+#pragma unroll
+            for (int j = 0; j < TN; ++j) sum[i][j] = fma(column[i], row[j], sum[i][j]);
+        }
+    }
+}
+
+// Read or write the first `count` elements of a pack: all at once where the address allows it.
+__device__ inline bool moves_as_one(const REAL* address, Index count) {
+    return count >= PACK_N && reinterpret_cast<unsigned long long>(address) % sizeof(PackN) == 0;
+}
+__device__ inline PackN load_pack(const REAL* source, Index count) {
+    if (moves_as_one(source, count)) return *reinterpret_cast<const PackN*>(source);
+    PackN pack = {};
+#pragma unroll
+    for (int e = 0; e < PACK_N; ++e) {
+        if (e < count) pack.value[e] = source[e];
+    }
+    return pack;
+}
+__device__ inline void store_pack(REAL* target, const PackN& pack, Index count) {
+    if (moves_as_one(target, count)) {
+        *reinterpret_cast<PackN*>(target) = pack;
+        return;
+    }
+#pragma unroll
+    for (int e = 0; e < PACK_N; ++e) {
+        if (e < count) target[e] = pack.value[e];
+    }
+}
+
+// Where C lies in memory: element (m, n) at data[m * stride + n].
+struct Output {
+    REAL* data;
+    Index rows, columns, stride;
+
+    // Call f(i, j, m, n) for every pack of this thread that begins inside C: its first sum is number [i][j], element
+    // (m, n) of C.
+    template <class F>
+    __device__ inline void for_each_pack(const Tiles& tiles, F f) const {
+#pragma unroll
+        for (int i = 0; i < TM; ++i) {
+            const Index m = tiles.first_m + tile_row(i);
+#pragma unroll
+            for (int j = 0; j < TN / PACK_N; ++j) {
+                const Index n = tiles.first_n + tile_column(j);
+                if (m < rows && n < columns) f(i, j * PACK_N, m, n);
+            }
+        }
+    }
+};
+
+// The epilogue that stores the sums as they are.
+struct Store {
+    __device__ inline void operator()(const Output& c, Index m, Index n, const PackN& sums) const {
+        store_pack(c.data + m * c.stride + n, sums, c.columns - n);
+    }
+};
+
+// Take a thread's pack [i][j] of sums out of its registers, added to the chunks in memory if there are any.
+__device__ inline PackN take_pack(const REAL (&sum)[TM][TN], int i, int j, const REAL* memory, Index count, bool chunks) {
+    PackN pack = {};
+    if (chunks) pack = load_pack(memory, count);
+#pragma unroll
+    for (int e = 0; e < PACK_N; ++e) pack.value[e] = chunks ? pack.value[e] + sum[i][j + e] : sum[i][j + e];
+    return pack;
+}
+
+// Compute this block's part of C = A B. If `column_sums` is not null, the blocks of C's first row of tiles also store
+// the sum over k of B(k, n) there, at n. `column_sums` and `c` are those of the block's split.
+template <class A, class B, class Epilogue>
+__device__ inline void gemm(Tiles& tiles, const Part& part, const A& a, const B& b, const Output& c, REAL* column_sums,
+                            const Epilogue& epilogue) {
+    Loader<A, BM> a_loader(a, part.first_m, part.first_k);
+    Loader<B, BN> b_loader(b, part.first_n, part.first_k);
+    REAL sum[TM][TN] = {};
+    REAL column_sum = 0, column_chunk = 0;
+    const bool sums_column = column_sums != nullptr && part.first_m == 0 && threadIdx.x < BN;
+
+    if (threadIdx.x == 0) {
+        tiles.first_m = part.first_m;
+        tiles.first_n = part.first_n;
+    }
+    a_loader.fetch();
+    b_loader.fetch();
+    a_loader.put(tiles.a[0]);
+    b_loader.put(tiles.b[0]);
+    __syncthreads();
+    for (Index tile = 0; tile < part.tiles; ++tile) {
+        const int half = tile % 2;
+        const bool more = tile + 1 < part.tiles;
+        if (more) {
+            a_loader.fetch();
+            b_loader.fetch();
+        }
+        multiply(tiles.a[half], tiles.b[half], sum);
+        if (sums_column) {
+#pragma unroll
+            for (int k = 0; k < BK; ++k) column_chunk += tiles.b[half][k][threadIdx.x];
+        }
+        if (more) {
+            a_loader.put(tiles.a[1 - half]);
+            b_loader.put(tiles.b[1 - half]);
+            if ((tile + 1) % CHUNK_TILES == 0) {  // the registers start a new chunk
+                const bool chunks = tile + 1 > CHUNK_TILES;
+                c.for_each_pack(tiles, [&](int i, int j, Index m, Index n) {
+                    REAL* const memory = c.data + m * c.stride + n;
+                    store_pack(memory, take_pack(sum, i, j, memory, c.columns - n, chunks), c.columns - n);
+#pragma unroll
+                    for (int e = 0; e < PACK_N; ++e) sum[i][j + e] = 0;
+                });
+                column_sum += column_chunk;
+                column_chunk = 0;
+            }
+        }
+        __syncthreads();
+    }
+
+    const bool chunks = part.tiles > CHUNK_TILES;
+    c.for_each_pack(tiles, [&](int i, int j, Index m, Index n) {
+        const REAL* const memory = c.data + m * c.stride + n;
+        epilogue(c, m, n, take_pack(sum, i, j, memory, c.columns - n, chunks));
+    });
+    const Index column = tiles.first_n + threadIdx.x;
+    if (sums_column && column < c.columns) column_sums[column] = column_sum + column_chunk;
+}

@@ -1,0 +1,67 @@
+// What the kernels of Dense and of convolution share: elements that are read, the plain matrix operand, and the
+// epilogue that adds the bias and applies the activation.
+#include "activation.cuh"
+#include "gemm.cuh"
+
+// Elements as they lie in memory.
+struct Plain {
+    const REAL* data;
+    __device__ inline REAL operator()(Index offset) const { return data[offset]; }
+};
+
+// dz = dy f'(z), computed as it is read. `saved` is null for LINEAR, which does not need it.
+struct OutputGradient {
+    const REAL* dy;
+    const REAL* saved;
+    __device__ inline REAL operator()(Index offset) const {
+        if constexpr (ACTIVATION == LINEAR) return dy[offset];
+        return activation_gradient(dy[offset], saved[offset]);
+    }
+};
+
+// Operand: a matrix in memory, or a block of columns of one; each run starts `stride` elements after the one before, the
+// first at `origin`. A run is a line if K_RUNS_, else it is all lines at one k.
+template <bool K_RUNS_, class Values>
+struct Matrix {
+    static constexpr bool K_RUNS = K_RUNS_;
+    using Line = Index;  // offset of the line's first element; negative outside
+    using Step = Index;  // what k adds to it
+
+    Values values;
+    Index lines, depth, stride, origin;
+
+    __device__ inline Line line(Index i) const {
+        if (i >= lines) return -1;
+        return origin + (K_RUNS ? i * stride : i);
+    }
+    __device__ inline Step step(Index k) const { return K_RUNS ? k : k * stride; }
+    __device__ inline void advance(Step& step) const { step += K_RUNS ? BK : BK * stride; }
+    __device__ inline REAL load(Line line, Step step) const {
+        const Index end = K_RUNS ? depth : depth * stride;
+        return line >= 0 && step < end ? values(line + step) : REAL(0);
+    }
+};
+
+// Epilogue: z = sum + b[n] and y = f(z); z is stored too if the gradient will need it. b may be null. A split stores its
+// sums as they are, for finish.cu.
+struct BiasActivation {
+    const REAL* b;
+    REAL* saved;
+    bool is_split;
+
+    __device__ inline void operator()(const Output& y, Index m, Index n, PackN pack) const {
+        const Index offset = m * y.stride + n;
+        const Index count = y.columns - n;
+        if (!is_split) {
+            if (b != nullptr) {
+                const PackN bias = load_pack(b + n, count);
+#pragma unroll
+                for (int e = 0; e < PACK_N; ++e) pack.value[e] += bias.value[e];
+            }
+            if (SAVES_INPUT) store_pack(saved + offset, pack, count);
+#pragma unroll
+            for (int e = 0; e < PACK_N; ++e) pack.value[e] = activation(pack.value[e]);
+        }
+        store_pack(y.data + offset, pack, count);
+    }
+};

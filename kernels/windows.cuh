@@ -1,0 +1,189 @@
+// Implicit GEMM: the operands that present a convolution as a matrix product, without ever storing the matrix.
+//
+// A position in an image or under a filter is a number in mixed radix: pixel = (image, row, column), tap = (filter row,
+// filter column, channel). It is split by division once; after that it advances by BK with carries only. Coordinates
+// are ints: the launch checks that every extent, padding and dilation included, is below 2^30.
+#include "layer.cuh"
+
+// Sizes of a convolution, those of the group where there are groups.
+struct Geometry {
+    int height, width, channels;          // of x; all channels
+    int out_height, out_width, filters;   // of y; all filters
+    int kernel_height, kernel_width;
+    int stride_h, stride_w, dilation_h, dilation_w, top, left;
+    int group_channels, group_filters;    // channels and filters of one group
+};
+
+// One number in three digits: (high * middles + middle) * lows + low. Digits.high has no bound of its own.
+struct Digits {
+    int high, middle, low;
+};
+
+struct Radix {
+    int middles, lows;
+
+    __device__ inline Digits split(Index number) const {
+        const Index rest = quotient(number, lows);
+        const Index high = quotient(rest, middles);
+        return {static_cast<int>(high), static_cast<int>(rest - high * middles), static_cast<int>(number - rest * lows)};
+    }
+    __device__ inline Digits add(Digits a, const Digits& b) const {
+        a.low += b.low;
+        a.middle += b.middle;
+        a.high += b.high;
+        if (a.low >= lows) {
+            a.low -= lows;
+            ++a.middle;
+        }
+        if (a.middle >= middles) {
+            a.middle -= middles;
+            ++a.high;
+        }
+        return a;
+    }
+    // A 64-bit division takes four times as long as a 32-bit one, and numbers are seldom that large.
+    __device__ static inline Index quotient(Index a, int b) {
+        return a <= 0x7fffffff ? static_cast<int>(a) / b : a / b;
+    }
+};
+
+// What a pixel or a tap contributes to an element's place: coordinates, and an offset in memory. OUTSIDE as a coordinate
+// leaves the image whatever is added to it or subtracted from it.
+struct Place {
+    Index offset;
+    int h, w;
+};
+constexpr int OUTSIDE = -(1 << 30);
+
+// Operand: the windows of x, element (pixel of y, tap) = x at the tap's place in the pixel's window, 0 in the padding.
+// With PIXELS_ARE_LINES taps run along k, as the forward pass needs it; else pixels do, as the filter gradient does.
+template <bool PIXELS_ARE_LINES>
+struct Windows {
+    static constexpr bool K_RUNS = PIXELS_ARE_LINES;
+    using Line = Place;
+    using Step = Digits;
+
+    const REAL* x;
+    Geometry g;
+    int images, first_channel;
+    Radix pixels, taps;
+    Digits tile;  // BK, in digits of k
+
+    __device__ inline Windows(const REAL* x, const Geometry& g, int images, int group)
+        : x(x),
+          g(g),
+          images(images),
+          first_channel(group * g.group_channels),
+          pixels{g.out_height, g.out_width},
+          taps{g.kernel_width, g.group_channels},
+          tile(PIXELS_ARE_LINES ? taps.split(BK) : pixels.split(BK)) {}
+
+    __device__ inline Place pixel(const Digits& d) const {
+        if (d.high >= images) return {0, OUTSIDE, OUTSIDE};
+        const int h = d.middle * g.stride_h - g.top;
+        const int w = d.low * g.stride_w - g.left;
+        const Index row = static_cast<Index>(d.high) * g.height + h;
+        return {(row * g.width + w) * g.channels + first_channel, h, w};
+    }
+    __device__ inline Place tap(const Digits& d) const {
+        if (d.high >= g.kernel_height) return {0, OUTSIDE, OUTSIDE};
+        const int h = d.high * g.dilation_h;
+        const int w = d.middle * g.dilation_w;
+        return {(static_cast<Index>(h) * g.width + w) * g.channels + d.low, h, w};
+    }
+
+    __device__ inline Line line(Index i) const {
+        return PIXELS_ARE_LINES ? pixel(pixels.split(i)) : tap(taps.split(i));
+    }
+    __device__ inline Step step(Index k) const { return PIXELS_ARE_LINES ? taps.split(k) : pixels.split(k); }
+    __device__ inline void advance(Step& step) const {
+        step = PIXELS_ARE_LINES ? taps.add(step, tile) : pixels.add(step, tile);
+    }
+    __device__ inline REAL load(const Line& line, const Step& step) const {
+        const Place other = PIXELS_ARE_LINES ? tap(step) : pixel(step);
+        const unsigned h = line.h + other.h;
+        const unsigned w = line.w + other.w;
+        const bool inside = h < static_cast<unsigned>(g.height) && w < static_cast<unsigned>(g.width);
+        return inside ? x[line.offset + other.offset] : REAL(0);
+    }
+};
+
+// Operand of the data gradient: element (pixel of x, tap) = dz at the output pixel whose window has the pixel of x under
+// the tap, 0 where there is none. A tap's lowest digit is the filter here.
+struct OutputsOfPixel {
+    static constexpr bool K_RUNS = true;
+    using Line = Place;
+    using Step = Digits;
+
+    OutputGradient dz;
+    Geometry g;
+    int images, first_filter;
+    Radix pixels, taps;
+    Digits tile;
+
+    __device__ inline OutputsOfPixel(const OutputGradient& dz, const Geometry& g, int images, int group)
+        : dz(dz),
+          g(g),
+          images(images),
+          first_filter(group * g.group_filters),
+          pixels{g.height, g.width},
+          taps{g.kernel_width, g.group_filters},
+          tile(taps.split(BK)) {}
+
+    __device__ inline Line line(Index i) const {
+        const Digits d = pixels.split(i);
+        if (d.high >= images) return {0, OUTSIDE, OUTSIDE};
+        const Index image = static_cast<Index>(d.high) * g.out_height * g.out_width;
+        return {image * g.filters + first_filter, d.middle + g.top, d.low + g.left};
+    }
+    __device__ inline Place tap(const Digits& d) const {
+        if (d.high >= g.kernel_height) return {0, -OUTSIDE, -OUTSIDE};
+        return {d.low, d.high * g.dilation_h, d.middle * g.dilation_w};
+    }
+    __device__ inline Step step(Index k) const { return taps.split(k); }
+    __device__ inline void advance(Step& step) const { step = taps.add(step, tile); }
+    // Output row or column number `distance / stride`; -1 if there is no such.
+    __device__ static inline int window(int distance, int stride, int windows) {
+        if (distance < 0) return -1;
+        const int number = stride == 1 ? distance : distance / stride;
+        return number * stride == distance && number < windows ? number : -1;
+    }
+    __device__ inline REAL load(const Line& line, const Step& step) const {
+        const Place other = tap(step);
+        const int p = window(line.h - other.h, g.stride_h, g.out_height);
+        const int q = window(line.w - other.w, g.stride_w, g.out_width);
+        if (p < 0 || q < 0) return 0;
+        const Index pixel = static_cast<Index>(p) * g.out_width + q;
+        return dz(line.offset + pixel * g.filters + other.offset);
+    }
+};
+
+// Operand of the data gradient: element (channel, tap) = w[filter row, filter column, channel, filter], where a tap is
+// (filter row, filter column, filter).
+struct FiltersOfChannel {
+    static constexpr bool K_RUNS = true;
+    using Line = Index;  // offset; negative outside
+    using Step = Digits;
+
+    const REAL* w;
+    Geometry g;
+    int first_filter;
+    Radix taps;
+    Digits tile;
+
+    __device__ inline FiltersOfChannel(const REAL* w, const Geometry& g, int group)
+        : w(w),
+          g(g),
+          first_filter(group * g.group_filters),
+          taps{g.kernel_width, g.group_filters},
+          tile(taps.split(BK)) {}
+
+    __device__ inline Line line(Index i) const { return i < g.group_channels ? i * g.filters + first_filter : -1; }
+    __device__ inline Step step(Index k) const { return taps.split(k); }
+    __device__ inline void advance(Step& step) const { step = taps.add(step, tile); }
+    __device__ inline REAL load(Line line, const Step& step) const {
+        if (line < 0 || step.high >= g.kernel_height) return 0;
+        const Index place = static_cast<Index>(step.high) * g.kernel_width + step.middle;
+        return w[line + place * g.group_channels * g.filters + step.low];
+    }
+};

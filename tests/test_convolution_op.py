@@ -1,0 +1,270 @@
+"""Convolution and its gradients: any stride, dilation, padding and groups, on every tile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import checks
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpunet.backend.arrays import Device
+from gpunet.ops import tiles
+from gpunet.ops.activation import Activation
+from gpunet.ops.convolution import (
+    Geometry,
+    convolution,
+    convolution_input_gradient,
+    convolution_kernel_gradient,
+)
+from gpunet.ops.im2col import blocks
+
+RELU, LINEAR = Activation.RELU, Activation.LINEAR
+CHUNK = 512  # of kernels/gemm.cuh: terms that one register adds up
+
+# Shapes of x and w, geometry.
+CASES = {
+    "one number": ((1, 1, 1, 1), (1, 1, 1, 1), Geometry()),
+    "plain": ((2, 7, 6, 3), (3, 2, 3, 5), Geometry()),
+    "one channel": ((2, 9, 8, 1), (3, 3, 1, 4), Geometry(pads=((1, 1), (1, 1)))),
+    "same, uneven": ((2, 6, 7, 3), (4, 3, 3, 2), Geometry((2, 2), pads=((1, 1), (1, 1)))),
+    "asymmetric pads": ((1, 5, 4, 2), (3, 3, 2, 3), Geometry(pads=((0, 2), (1, 0)))),
+    "strides": ((2, 9, 11, 2), (3, 3, 2, 3), Geometry((2, 3))),
+    "strides beyond the window": ((2, 11, 9, 2), (2, 1, 2, 3), Geometry((4, 3))),
+    "dilation": ((1, 11, 9, 2), (3, 2, 2, 3), Geometry(dilation=(3, 4))),
+    "all at once": ((2, 13, 12, 6), (3, 2, 2, 9), Geometry((2, 3), (2, 1), ((2, 1), (0, 3)), 3)),
+    "depthwise": ((2, 6, 5, 7), (3, 3, 1, 7), Geometry(pads=((1, 1), (1, 1)), groups=7)),
+    "depthwise, three filters each": ((1, 6, 5, 4), (3, 3, 1, 12), Geometry(groups=4)),
+    "window as big as the image": ((3, 5, 4, 2), (5, 4, 2, 3), Geometry()),
+    "padding beyond the image": ((1, 2, 1, 2), (3, 3, 2, 2), Geometry(pads=((4, 3), (5, 4)))),
+    "1 x 1": ((2, 3, 4, 19), (1, 1, 19, 17), Geometry()),
+}
+
+# Pixels of y (or taps, or pixels of x) and filters (or channels) near the edges of tiles: shapes of x and w.
+EDGES = {
+    tiles.SMALL: [((1, 5, 6, 3), (2, 2, 3, 33)), ((1, 4, 8, 2), (1, 1, 2, 32))],
+    tiles.NARROW: [((1, 9, 7, 2), (1, 1, 2, 31)), ((1, 8, 8, 5), (1, 1, 5, 32)), ((5, 7, 7, 2), (3, 3, 2, 17))],
+    tiles.MEDIUM: [((1, 9, 7, 2), (1, 1, 2, 65)), ((1, 8, 8, 5), (1, 1, 5, 64)), ((3, 9, 9, 4), (3, 3, 4, 63))],
+    tiles.LARGE: [((9, 31, 33, 2), (1, 1, 2, 129)), ((8, 32, 32, 3), (1, 1, 3, 128))],
+}
+
+
+def _arrays(x_shape: tuple[int, ...], w_shape: tuple[int, ...], geometry: Geometry, dtype: type = np.float32) -> Any:
+    """Return x, w, b, dy."""
+    x, w, b = (checks.normal(*s, seed=i, dtype=dtype) for i, s in enumerate([x_shape, w_shape, w_shape[3:]]))
+    dy = checks.normal(*oracle.convolution_z(x, w, b, **vars(geometry)).shape, seed=3, dtype=dtype)
+    return x, w, b, dy
+
+
+def _run(device: Device, arrays: Any, geometry: Geometry, activation: Activation = RELU) -> tuple[Any, ...]:
+    """Return y, dx, dw, db."""
+    x, w, b, dy = checks.on(device, *arrays)
+    y, saved = convolution(x, w, b, activation, geometry)
+    dx = convolution_input_gradient(dy, saved, w, activation, geometry, x.shape)
+    dw, db = convolution_kernel_gradient(x, dy, saved, activation, geometry, w.shape, with_bias=b is not None)
+    for array, before in zip((x, w, b, dy), arrays, strict=True):
+        if before is not None:
+            checks.assert_same_bits(array, before)
+    return y, dx, dw, db
+
+
+def _expected(arrays: Any, geometry: Geometry, activation: Activation = RELU) -> tuple[np.ndarray, ...]:
+    x, w, b, dy = arrays
+    z = oracle.convolution_z(x, w, b, **vars(geometry))
+    dz = dy * oracle.activation_derivative(activation.value, z)
+    return oracle.activation(activation.value, z), *oracle.convolution_gradients(x, w, dz, **vars(geometry))
+
+
+def _in_double(arrays: Any) -> Any:
+    return tuple(None if array is None else array.astype(np.float64) for array in arrays)
+
+
+def _check(device: Device, arrays: Any, geometry: Geometry, activation: Activation = RELU) -> None:
+    exact, plain = _expected(_in_double(arrays), geometry, activation), _expected(arrays, geometry, activation)
+    for result, exact_result, plain_result in zip(
+        _run(device, arrays, geometry, activation), exact, plain, strict=True
+    ):
+        if result is not None:
+            checks.assert_as_exact_as_plain(result, exact_result, plain_result)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cases(device: Device, case: str) -> None:
+    _check(device, _arrays(*CASES[case]), CASES[case][2])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cases_in_double(device: Device, case: str) -> None:
+    arrays = _arrays(*CASES[case], dtype=np.float64)
+    for result, exact in zip(_run(device, arrays, CASES[case][2]), _expected(arrays, CASES[case][2]), strict=True):
+        checks.assert_close_in_double(result, exact)
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], Geometry]:
+    """Draw the shapes of x and w and a geometry that fit each other."""
+    pads = tuple((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(2))
+    dilation = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    size = draw(st.integers(1, 10)), draw(st.integers(1, 10))
+    kernel = [draw(st.integers(1, min((size[i] + sum(pads[i]) - 1) // dilation[i] + 1, 4))) for i in range(2)]
+    groups = draw(st.integers(1, 3))
+    channels, filters = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    x_shape = draw(st.integers(1, 3)), *size, channels * groups
+    strides = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    return x_shape, (*kernel, channels, filters * groups), Geometry(strides, dilation, pads, groups)  # type: ignore
+
+
+@given(case=geometries())
+def test_any_geometry(device: Device, case: tuple[tuple[int, ...], tuple[int, ...], Geometry]) -> None:
+    arrays = _arrays(*case, dtype=np.float64)
+    for result, exact in zip(_run(device, arrays, case[2]), _expected(arrays, case[2]), strict=True):
+        checks.assert_close_in_double(result, exact)
+
+
+@pytest.mark.parametrize("tile", EDGES, ids=["small", "narrow", "medium", "large"])
+def test_edges_of_every_tile(device: Device, tile: tiles.Tile) -> None:
+    for x_shape, w_shape in EDGES[tile]:
+        arrays = _arrays(x_shape, w_shape, Geometry())
+        pixels = arrays[3].size // w_shape[3]
+        assert tiles.choose_tile(pixels, w_shape[3], np.float32) == tile
+        _check(device, arrays, Geometry())
+        # With channels and filters exchanged, the same sizes are those of the input gradient.
+        r, s, c, f = w_shape
+        pads = ((r - 1, r - 1), (s - 1, s - 1))
+        turned = (x_shape[0], arrays[3].shape[1], arrays[3].shape[2], f), (r, s, f, c), Geometry(pads=pads)
+        _check(device, _arrays(*turned), turned[2])
+
+
+@pytest.mark.parametrize("activation", Activation)
+def test_every_activation(device: Device, activation: Activation) -> None:
+    arrays = _arrays((2, 6, 5, 3), (3, 3, 3, 4), Geometry())
+    _check(device, arrays, Geometry(), activation)
+
+
+@pytest.mark.parametrize("activation", [RELU, Activation.GELU])
+def test_split_sums(device: Device, activation: Activation) -> None:
+    """All three products are split: their sums have 1008, 1200 and 576 terms."""
+    geometry = Geometry(pads=((1, 1), (1, 1)))
+    x_shape, w_shape = (1, 24, 24, 112), (3, 3, 112, 134)
+    assert tiles.plan(576, 134, 1008, np.float32).splits > 1
+    x, w, b, dy = _arrays(x_shape, w_shape, geometry)
+    _check(device, (x, w / 30, b, dy), geometry, activation)
+
+
+def test_groups_and_splits(device: Device) -> None:
+    """Splits of several groups share one workspace."""
+    geometry = Geometry(groups=3)
+    assert tiles.plan(9, 2, 24 * 25, np.float32, groups=3).splits == 2
+    _check(device, _arrays((1, 26, 27, 3), (3, 3, 1, 6), geometry), geometry)
+    assert tiles.plan(2, 2, 3 * 3 * 64, np.float32, groups=3).splits == 2
+    _check(device, _arrays((2, 3, 3, 192), (3, 3, 64, 6), geometry), geometry)
+
+
+def test_kernel_gradient_over_very_many_pixels(device: Device) -> None:
+    """Splits longer than a chunk: 360 * 420 pixels in 256 splits at most."""
+    arrays = _arrays((1, 362, 422, 1), (3, 3, 1, 2), Geometry())
+    assert 256 * CHUNK < 360 * 420
+    _check(device, arrays, Geometry())
+
+
+def test_without_bias(device: Device) -> None:
+    for case in ("plain", "one channel", "all at once"):
+        x, w, _, dy = _arrays(*CASES[case])
+        _, _, _, db = _run(device, (x, w, None, dy), CASES[case][2])
+        assert db is None
+        _check(device, (x, w, None, dy), CASES[case][2])
+
+
+def test_batches_and_images_larger_than_the_cpu_takes_at_once(device: Device) -> None:
+    geometry = Geometry((1, 2), (2, 1), ((1, 2), (0, 1)))
+    for x_shape, w_shape, expected in [
+        ((11, 20, 20, 8), (3, 3, 8, 8), [(9, 19), (2, 19)]),  # images, rows of the blocks
+        ((2, 50, 60, 17), (3, 3, 17, 3), [(1, 28), (1, 21)] * 2),
+    ]:
+        arrays = _arrays(x_shape, w_shape, geometry)
+        _, p, q, _ = arrays[3].shape
+        cut = blocks(x_shape[0], p, q * (9 * w_shape[2] + 1) * 4)
+        assert [(images.stop - images.start, rows.stop - rows.start) for images, rows in cut] == expected
+        _check(device, arrays, geometry)
+
+
+@pytest.mark.parametrize("activation", [RELU, Activation.LEAKY_RELU, Activation.ELU, Activation.GELU, Activation.SILU])
+def test_gradients_against_differences(device: Device, activation: Activation) -> None:
+    x_shape, w_shape = (2, 6, 5, 4), (3, 2, 2, 4)
+    geometry = Geometry((2, 1), (1, 2), ((1, 0), (1, 2)), 2)
+    x, w, b, dy = arrays = _arrays(x_shape, w_shape, geometry, dtype=np.float64)
+    _, dx, dw, db = _run(device, arrays, geometry, activation)
+
+    def value(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> float:
+        y, _ = convolution(*checks.on(device, x, w, b), activation, geometry)
+        return float((dy * checks.host(y)).sum())
+
+    checks.assert_gradient(lambda x: value(x, w, b), x, dx)
+    checks.assert_gradient(lambda w: value(x, w, b), w, dw)
+    checks.assert_gradient(lambda b: value(x, w, b), b, db)
+
+
+@pytest.mark.parametrize("case", ["all at once", "one channel"])
+def test_same_bits_at_every_run(device: Device, case: str) -> None:
+    arrays = _arrays(*CASES[case])
+    for first, second in zip(_run(device, arrays, CASES[case][2]), _run(device, arrays, CASES[case][2]), strict=True):
+        checks.assert_same_bits(first, second)
+
+
+def test_arrays_that_are_not_contiguous(device: Device) -> None:
+    arrays = _arrays(*CASES["all at once"])
+    geometry = CASES["all at once"][2]
+    x, w, b, dy = (array[..., ::2] for array in checks.on(device, *(np.repeat(a, 2, axis=-1) for a in arrays)))
+    y, saved = convolution(x, w, b, RELU, geometry)
+    dx = convolution_input_gradient(dy, saved, w, RELU, geometry, x.shape)
+    dw, db = convolution_kernel_gradient(x, dy, saved, RELU, geometry, w.shape, with_bias=True)
+    for result, expected in zip((y, dx, dw, db), _expected(_in_double(arrays), geometry), strict=True):
+        np.testing.assert_allclose(checks.host(result), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_errors(device: Device) -> None:
+    x, w = checks.on(device, np.ones((2, 5, 4, 6), np.float32), np.ones((3, 3, 6, 4), np.float32))
+
+    def run(geometry: Geometry = Geometry(), x: Any = x, w: Any = w, b: Any = None) -> None:  # noqa: B008
+        convolution(x, w, b, RELU, geometry)
+
+    with pytest.raises(ValueError, match=r"convolution: x must have 4 axes, \(N, H, W, C\); got shape \(5, 4, 6\)"):
+        run(x=x[0])
+    with pytest.raises(ValueError, match=r"convolution: w must have 4 axes, \(R, S, C / groups, F\); got shape \(3, 6"):
+        run(w=w[0])
+    with pytest.raises(ValueError, match=r"w must have shape \(3, 3, 6, 4\), as x has 6 channels in 1 groups; got"):
+        run(w=checks.on(device, np.ones((3, 3, 5, 4), np.float32)))
+    with pytest.raises(ValueError, match=r"w must have shape \(3, 3, 3, 4\), as x has 6 channels in 2 groups; got"):
+        run(Geometry(groups=2))
+    with pytest.raises(ValueError, match=r"groups must divide the 6 channels of x and the 4 filters of w; got 3"):
+        run(Geometry(groups=3))
+    with pytest.raises(ValueError, match=r"convolution: b must have shape \(4,\); got \(6,\)"):
+        run(b=x[0, 0, 0])
+    with pytest.raises(ValueError, match=r"kernel size must be at most 4, its input's; got 3, 7 with dilation 3; use"):
+        run(Geometry(dilation=(1, 3)))
+    with pytest.raises(ValueError, match=r"x must have at least one element; got shape \(0, 5, 4, 6\)"):
+        run(x=x[:0])
+    with pytest.raises(TypeError, match=r"one dtype; got x of float32, w of float64"):
+        run(w=checks.on(device, np.ones((3, 3, 6, 4))))
+    with pytest.raises(ValueError, match=r"convolution: strides must be at least 1; got 0"):
+        Geometry(strides=(1, 0))
+    with pytest.raises(ValueError, match=r"convolution: pads must be at least 0; got -1"):
+        Geometry(pads=((0, -1), (0, 0)))
+    with pytest.raises(ValueError, match=r"a padded image must have at most 1073741823 rows and columns; got"):
+        run(Geometry(pads=((2**30, 0), (0, 0))))
+
+
+def test_gradient_errors(device: Device) -> None:
+    x, w, b, dy = checks.on(device, *_arrays((2, 5, 4, 6), (3, 3, 6, 4), Geometry()))
+    y, saved = convolution(x, w, b, RELU, Geometry())
+    with pytest.raises(ValueError, match=r"convolution_input_gradient: dy must have shape \(2, 3, 2, 4\); got \(1,"):
+        convolution_input_gradient(dy[:1], saved, w, RELU, Geometry(), x.shape)
+    with pytest.raises(ValueError, match=r"convolution_input_gradient: saved must have shape \(2, 3, 2, 4\); got"):
+        convolution_input_gradient(dy, saved[:1], w, RELU, Geometry(), x.shape)
+    with pytest.raises(ValueError, match=r"input_shape must have 4 axes, \(N, H, W, C\); got \(2, 5, 4\)"):
+        convolution_input_gradient(dy, saved, w, RELU, Geometry(), (2, 5, 4))
+    with pytest.raises(ValueError, match=r"convolution_kernel_gradient: dy must have shape \(2, 3, 2, 4\); got"):
+        convolution_kernel_gradient(x, dy[:, :2], y, RELU, Geometry(), w.shape, with_bias=True)
