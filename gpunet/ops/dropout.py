@@ -1,0 +1,78 @@
+"""Dropout with masks that have the same bits on every device, and in NumPy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from gpunet import arguments
+from gpunet.backend.arrays import Array, Kind, common_device, contiguous, empty
+from gpunet.backend.launch import ceil_div, launch
+from gpunet.backend.random import generator
+from gpunet.ops import contract
+from gpunet.ops.arithmetic import keep_where
+
+THREADS = 128
+BLOCK_DRAWS = 8  # numbers that one block of Philox gives, and elements of one thread
+
+_FILE = "dropout.cu"
+_DEFINES = {"THREADS": THREADS}
+
+
+def dropout(x: Array, rate: float, key: tuple[int, int, int]) -> tuple[Array, Array]:
+    """y = mask x / (1 - rate) with mask = u >= rate, u uniform in [0, 1); returns y and the uint8 mask.
+
+    A share of about `rate` of the elements becomes 0, whatever they were. `key` is (seed, purpose, step); over the
+    elements of x in C order, u is `gpunet.backend.random.generator(*key).random(x.size, dtype=numpy.float32)`, on every
+    device and for either dtype of x. `rate` is rounded to float32 for the comparison. ValueError if `rate` is not in
+    [0, 1). Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting".
+
+    >>> y, mask = dropout(np.ones(5, np.float32), 0.5, key=(7, 3, 0))
+    >>> y
+    array([2., 0., 0., 2., 0.], dtype=float32)
+    """
+    device = contract.floats("dropout", x=x)
+    rate = check_rate("dropout", rate)
+    if device.kind is Kind.CPU:
+        draws = generator(*key).random(x.size, dtype=np.float32).reshape(x.shape)
+        mask = (draws >= np.float32(rate)).view(np.uint8)
+        return dropout_gradient(x, mask, rate), mask
+    y, mask = empty(x.shape, x.dtype, device), empty(x.shape, np.uint8, device)
+    args = (contiguous(x), y, mask, x.size, _threshold(rate), _factor(rate), *key)
+    grid = ceil_div(x.size, THREADS * BLOCK_DRAWS)
+    launch(_FILE, "dropout", grid=grid, block=THREADS, args=args, real=x.dtype, defines=_DEFINES)
+    return y, mask
+
+
+def dropout_gradient(dy: Array, mask: Array, rate: float) -> Array:
+    """dx = mask dy / (1 - rate), with the mask that `dropout` returned."""
+    device = contract.floats("dropout_gradient", dy=dy)
+    common_device("dropout_gradient", dy=dy, mask=mask)
+    contract.has_shape("dropout_gradient", "mask", mask, dy.shape)
+    contract.has_dtype("dropout_gradient", "mask", mask, np.uint8)
+    factor = _factor(check_rate("dropout_gradient", rate))
+    if device.kind is Kind.CPU:
+        return keep_where(mask != 0, dy * dy.dtype.type(factor))
+    dx = empty(dy.shape, dy.dtype, device)
+    args = (contiguous(dy), contiguous(mask), dx, dy.size, factor)
+    grid = ceil_div(dy.size, THREADS)
+    launch(_FILE, "dropout_gradient", grid=grid, block=THREADS, args=args, real=dy.dtype, defines=_DEFINES)
+    return dx
+
+
+def check_rate(where: str, rate: float) -> float:
+    """Return `rate`, a number in [0, 1); TypeError or ValueError else."""
+    number = arguments.real(where, "rate", rate)
+    if not 0 <= number < 1:
+        raise ValueError(f"{where}: rate must be at least 0 and below 1; got {rate!r}")
+    return number
+
+
+def _factor(rate: float) -> float:
+    return 1 / (1 - rate)
+
+
+def _threshold(rate: float) -> int:
+    """Return the smallest k with 2^-24 k >= rate in float32: u, a multiple of 2^-24, is compared as an integer."""
+    return math.ceil(float(np.float32(rate)) * 2**24)
