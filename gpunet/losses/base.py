@@ -1,0 +1,159 @@
+"""What every loss does: a number from targets and outputs, and its gradient by a closure."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from gpunet import arguments
+from gpunet.backend.arrays import Array, HostArray, device_of, is_array, to_device, to_host
+from gpunet.floatx import floatx
+from gpunet.identifiers import snake_case
+from gpunet.losses.targets import OutputShape, dense_targets
+from gpunet.ops.loss_reduction import reduce_losses
+
+# From the factor that the reduction gives every sample, shape (1,), to the gradient of the outputs.
+Gradient: TypeAlias = Callable[[Array], Array]
+Backward: TypeAlias = Callable[[], Array]
+
+MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+REDUCTIONS = (*MEANS, "sum", "none", None)
+
+
+class Loss(ABC):
+    """A loss: `forward(y_true, y_pred)` returns `(value, backward)`, `backward()` the gradient of the outputs.
+
+    `reduction` 'sum_over_batch_size' (or 'mean') averages over all axes but the last, over which a loss has already
+    been taken; 'sum' adds up; None (or 'none') leaves the losses of the samples as they are, which only a call takes.
+    `dtype` None takes outputs of either float dtype; else they must have, and a call converts them to, that one.
+
+    An own loss is a subclass with `per_sample`:
+
+        class MeanCubedError(Loss):
+            def per_sample(self, y_true, y_pred):
+                error = y_pred - y_true
+                return (abs(error) ** 3).mean(axis=-1), lambda scale: 3 * error * abs(error) * scale / error.shape[-1]
+    """
+
+    sparse_targets: ClassVar[bool] = False  # whether targets are labels, with one axis less than the outputs
+
+    def __init__(
+        self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: npt.DTypeLike | None = None
+    ) -> None:
+        where = type(self).__name__
+        self.name = name or snake_case(where)
+        self.reduction = arguments.choice(where, "reduction", reduction, REDUCTIONS)
+        self.dtype = None if dtype is None else arguments.floating(where, dtype)
+
+    @abstractmethod
+    def per_sample(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
+        """Return the losses, with y_pred's shape less its last axis, and their gradient.
+
+        `gradient(scale)` returns scale times the gradient of the sum of the losses, in y_pred's shape; `scale` has
+        shape (1,). `y_true` is what `prepare_targets` returned, on y_pred's device.
+        """
+
+    def prepare_targets(self, y_true: Any, output_shape: OutputShape, dtype: npt.DTypeLike | None = None) -> HostArray:
+        """Return `y_true` as `forward` takes it, on the host, for outputs of `output_shape` and `dtype`.
+
+        The first size in `output_shape`, the number of samples, may be None. ValueError for a wrong shape or value,
+        TypeError for a wrong dtype. `y_true` is not changed.
+        """
+        if dtype is None:
+            dtype = floatx() if self.dtype is None else self.dtype
+        return dense_targets(self.name, y_true, output_shape, dtype)
+
+    def forward(self, y_true: Array, y_pred: Array) -> tuple[Array, Backward]:
+        """Return the value of the batch, shape (1,), on the device of `y_pred`, and backward() -> dy_pred.
+
+        `y_true` is what `prepare_targets` returned, on the same device. Nothing is read back.
+        """
+        if self.reduction in ("none", None):
+            trainable = ", ".join(repr(reduction) for reduction in REDUCTIONS[:-2])
+            raise ValueError(f"{self.name}: reduction must be one of {trainable} to train; got {self.reduction!r}")
+        if self.dtype not in (None, y_pred.dtype):
+            raise TypeError(f"{self.name}: y_pred must be {self.dtype}, the dtype of the loss; got {y_pred.dtype}")
+        losses, gradient = self.per_sample(y_true, y_pred)
+        value, scale = self._reduce(losses, y_true)
+        return value, lambda: gradient(scale)
+
+    def _reduce(self, losses: Array, y_true: Array) -> tuple[Array, Array]:
+        """Return the reduced value and the factor of every sample's gradient, both of shape (1,)."""
+        return reduce_losses(losses.reshape(-1), mean=self.reduction in MEANS)
+
+    def __call__(self, y_true: Any, y_pred: Any) -> float | Array:
+        """Return the loss as a number, or for reduction None the losses of the samples, an array of y_pred's kind.
+
+        Both may be arrays of any device, or lists.
+        """
+        outputs = self._outputs(y_pred)
+        outputs = self._with_rank_of(y_true, outputs)
+        prepared = self.prepare_targets(y_true, outputs.shape, outputs.dtype)
+        targets = to_device(prepared, device_of(outputs))
+        losses, _ = self.per_sample(targets, outputs)
+        if self.reduction in ("none", None):
+            return losses
+        return float(to_host(self._reduce(losses, targets)[0])[0])
+
+    def _outputs(self, y_pred: Any) -> Array:
+        """Return `y_pred` as a float array, in the dtype of the loss if it has one."""
+        array: Array = y_pred if is_array(y_pred) else np.asarray(y_pred, floatx())
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{self.name}: y_pred must hold real numbers; got an array of {array.dtype}")
+        if array.ndim == 0 or array.size == 0:
+            raise ValueError(f"{self.name}: y_pred must have an axis and an element; got shape {array.shape}")
+        if self.dtype is not None:
+            return array.astype(self.dtype, copy=False)
+        return array if array.dtype in (np.float32, np.float64) else array.astype(floatx())
+
+    def _with_rank_of(self, y_true: Any, y_pred: Array) -> Array:
+        """Return `y_pred` with a last axis of size 1 dropped or added, if that gives it the rank of `y_true`."""
+        rank = np.ndim(y_true)
+        if y_pred.ndim == rank + 1 > 2 and y_pred.shape[-1] == 1:
+            return y_pred.reshape(y_pred.shape[:-1])
+        if y_pred.ndim == rank - 1 == 1 and np.shape(y_true)[-1] == 1:
+            return y_pred.reshape(-1, 1)
+        return y_pred
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, in JSON's types."""
+        config: dict[str, Any] = {"name": self.name, "reduction": self.reduction}
+        return config if self.dtype is None else config | {"dtype": self.dtype.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return the loss that `get_config` described."""
+        return cls(**config)
+
+
+class CrossEntropy(Loss):
+    """What the cross-entropies share: outputs that are probabilities or, with `from_logits`, logits."""
+
+    def __init__(
+        self, from_logits: bool, reduction: str | None, axis: int, name: str, dtype: npt.DTypeLike | None
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        where = type(self).__name__
+        self.from_logits = arguments.boolean(where, "from_logits", from_logits)
+        if axis != -1:
+            raise ValueError(f"{where}: axis must be -1, the last one; got {axis!r}")
+        self.axis = -1
+
+    def with_logits(self) -> Self:
+        """Return a copy that takes logits."""
+        loss = copy.copy(self)
+        loss.from_logits = True
+        return loss
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"from_logits": self.from_logits}
+
+
+def as_rows(array: Array) -> Array:
+    """Return `array` as (rows, last axis)."""
+    return array.reshape(-1, array.shape[-1])

@@ -1,0 +1,131 @@
+"""Cross-entropy between classes: targets are labels (sparse) or a distribution over the classes (dense)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy.typing as npt
+
+from gpunet import arguments
+from gpunet.backend.arrays import Array, HostArray
+from gpunet.losses.base import MEANS, CrossEntropy, Gradient, as_rows
+from gpunet.losses.targets import OutputShape, sparse_targets
+from gpunet.ops import cross_entropy as from_probabilities
+from gpunet.ops import softmax_cross_entropy as fused
+from gpunet.ops.loss_reduction import reduce_losses
+
+_INT32 = 2**31
+
+
+class SparseCategoricalCrossentropy(CrossEntropy):
+    """loss = -log p[label]; `y_true` holds labels, shape (N, …) or (N, …, 1), `y_pred` probabilities p (N, …, classes).
+
+    Probabilities are divided by their sum and clipped to 1e-7 … 1 - 1e-7. With `from_logits` p = softmax(y_pred), in
+    one stable op with the logarithm. Positions whose label is `ignore_class` have loss 0 and do not count in the mean.
+
+    >>> round(SparseCategoricalCrossentropy()([1, 2], [[0.05, 0.95, 0], [0.1, 0.8, 0.1]]), 3)
+    1.177
+    """
+
+    sparse_targets: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        axis: int = -1,
+        name: str = "sparse_categorical_crossentropy",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__(from_logits, reduction, axis, name, dtype)
+        if ignore_class is not None:
+            ignore_class = arguments.integer(type(self).__name__, "ignore_class", ignore_class, minimum=-_INT32)
+            if ignore_class >= _INT32:
+                raise ValueError(f"{type(self).__name__}: ignore_class must be below 2**31; got {ignore_class}")
+        self.ignore_class = ignore_class
+
+    def prepare_targets(self, y_true: Any, output_shape: OutputShape, dtype: npt.DTypeLike | None = None) -> HostArray:
+        return sparse_targets(self.name, y_true, output_shape, self.ignore_class)
+
+    def per_sample(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
+        rows, labels, ignored = as_rows(y_pred), y_true.reshape(-1), self.ignore_class
+        if self.from_logits:
+            losses, p = fused.softmax_cross_entropy(rows, labels, ignored)
+
+            def gradient(scale: Array) -> Array:
+                return fused.softmax_cross_entropy_gradient(p, labels, scale, ignored).reshape(y_pred.shape)
+        else:
+            losses, totals = from_probabilities.cross_entropy(rows, labels, ignored)
+
+            def gradient(scale: Array) -> Array:
+                dp = from_probabilities.cross_entropy_gradient(rows, labels, totals, scale, ignored)
+                return dp.reshape(y_pred.shape)
+
+        return losses.reshape(y_pred.shape[:-1]), gradient
+
+    def _reduce(self, losses: Array, y_true: Array) -> tuple[Array, Array]:
+        labels = None if self.ignore_class is None else y_true.reshape(-1)
+        mean = self.reduction in MEANS
+        return reduce_losses(losses.reshape(-1), mean=mean, labels=labels, ignored=self.ignore_class)
+
+    def _with_rank_of(self, y_true: Any, y_pred: Array) -> Array:
+        return y_pred  # the last axis is the classes'
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"ignore_class": self.ignore_class}
+
+
+class CategoricalCrossentropy(CrossEntropy):
+    """loss = -sum_j t[j] log p[j]; `y_true` holds distributions t, `y_pred` probabilities p, both (N, …, classes).
+
+    Probabilities are divided by their sum and clipped to 1e-7 … 1 - 1e-7. With `from_logits` p = softmax(y_pred), in
+    one stable op with the logarithm. `label_smoothing` s, from 0 to 1, takes (1 - s) t + s / classes for t.
+
+    >>> round(CategoricalCrossentropy()([[0, 1, 0], [0, 0, 1]], [[0.05, 0.95, 0], [0.1, 0.8, 0.1]]), 3)
+    1.177
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "categorical_crossentropy",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__(from_logits, reduction, axis, name, dtype)
+        where = type(self).__name__
+        self.label_smoothing = arguments.real(where, "label_smoothing", label_smoothing, minimum=0, maximum=1)
+
+    def prepare_targets(self, y_true: Any, output_shape: OutputShape, dtype: npt.DTypeLike | None = None) -> HostArray:
+        if output_shape[-1] == 1:
+            warnings.warn(
+                f"{self.name}: outputs of one class learn nothing, their probability is always 1; use "
+                f"'binary_crossentropy' for two classes",
+                SyntaxWarning,
+                stacklevel=2,
+            )
+        return super().prepare_targets(y_true, output_shape, dtype)
+
+    def per_sample(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
+        rows, targets, smoothing = as_rows(y_pred), as_rows(y_true), self.label_smoothing
+        if self.from_logits:
+            losses, p, weights = fused.softmax_cross_entropy_dense(rows, targets, smoothing)
+
+            def gradient(scale: Array) -> Array:
+                dz = fused.softmax_cross_entropy_dense_gradient(p, targets, weights, scale, smoothing)
+                return dz.reshape(y_pred.shape)
+        else:
+            losses, totals, weights = from_probabilities.cross_entropy_dense(rows, targets, smoothing)
+
+            def gradient(scale: Array) -> Array:
+                dp = from_probabilities.cross_entropy_dense_gradient(rows, targets, totals, weights, scale, smoothing)
+                return dp.reshape(y_pred.shape)
+
+        return losses.reshape(y_pred.shape[:-1]), gradient
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"label_smoothing": self.label_smoothing, "axis": self.axis}

@@ -1,0 +1,50 @@
+"""Adam, in place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpunet.backend.arrays import Array, Kind, contiguous
+from gpunet.backend.launch import ceil_div, launch
+from gpunet.ops.update import check_update, pieces
+
+THREADS = 256
+
+
+def adam(
+    w: Array,
+    gradient: Array,
+    momentum: Array,
+    velocity: Array,
+    step_size: Array,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """m += (1 - beta_1)(g - m), v += (1 - beta_2)(g^2 - v), w -= step_size m / (sqrt(v) + epsilon), all in place.
+
+    m is `momentum`, v `velocity`, g `gradient`, all of w's shape; `step_size`, float64 (1,), holds the bias correction
+    (`optimizer_step.advance_adam`). Kingma & Ba 2015, "Adam: a method for stochastic optimization", in the form just
+    before their section 2.1.
+    """
+    device = check_update("adam", w, gradient, "step_size", step_size, momentum=momentum, velocity=velocity)
+    # 1 - beta in float64, rounded once, as Keras does.
+    rate_1, rate_2 = 1 - float(beta_1), 1 - float(beta_2)
+    if device.kind is not Kind.CPU:
+        args = (w, momentum, velocity, contiguous(gradient), step_size, rate_1, rate_2, float(epsilon), w.size)
+        blocks = ceil_div(w.size, THREADS)
+        launch("adam.cu", "adam", grid=blocks, block=THREADS, args=args, real=w.dtype, defines={"THREADS": THREADS})
+        return
+    real = w.dtype.type
+    first, second, size, smallest = real(rate_1), real(rate_2), real(step_size[0]), real(epsilon)
+    for part, m, v, g in pieces(w, momentum, velocity, contiguous(gradient)):
+        change = g - m
+        change *= first
+        m += change
+        np.square(g, out=change)
+        change -= v
+        change *= second
+        v += change
+        np.sqrt(v, out=change)
+        change += smallest
+        part -= np.divide(m * size, change, out=change)

@@ -1,0 +1,57 @@
+"""Stochastic gradient descent, plain and with momentum, in place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpunet.backend.arrays import Array, Kind, contiguous
+from gpunet.backend.launch import ceil_div, launch
+from gpunet.ops.update import check_update, pieces
+
+THREADS = 256
+
+_FILE = "sgd.cu"
+
+
+def sgd(w: Array, gradient: Array, learning_rate: Array) -> None:
+    """w -= learning_rate gradient, in place; `learning_rate` is float64 (1,) on w's device.
+
+    >>> w = np.array([1.0])
+    >>> sgd(w, np.array([2.0]), np.array([0.1]))
+    >>> w
+    array([0.8])
+    """
+    device = check_update("sgd", w, gradient, "learning_rate", learning_rate)
+    if device.kind is not Kind.CPU:
+        args = (w, contiguous(gradient), learning_rate, w.size)
+        blocks = ceil_div(w.size, THREADS)
+        launch(_FILE, "sgd", grid=blocks, block=THREADS, args=args, real=w.dtype, defines={"THREADS": THREADS})
+        return
+    rate = w.dtype.type(learning_rate[0])
+    for part, g in pieces(w, contiguous(gradient)):
+        part -= g * rate
+
+
+def sgd_momentum(
+    w: Array, gradient: Array, velocity: Array, learning_rate: Array, momentum: float, nesterov: bool
+) -> None:
+    """velocity = momentum velocity - learning_rate gradient; w += velocity, both in place.
+
+    With `nesterov`, w += momentum velocity - learning_rate gradient, with the new velocity (Keras's form of Sutskever
+    et al. 2013, "On the importance of initialization and momentum in deep learning").
+    """
+    device = check_update("sgd_momentum", w, gradient, "learning_rate", learning_rate, velocity=velocity)
+    if device.kind is not Kind.CPU:
+        args = (w, velocity, contiguous(gradient), learning_rate, float(momentum), nesterov, w.size)
+        blocks = ceil_div(w.size, THREADS)
+        launch(_FILE, "sgd_momentum", grid=blocks, block=THREADS, args=args, real=w.dtype, defines={"THREADS": THREADS})
+        return
+    rate, kept = w.dtype.type(learning_rate[0]), w.dtype.type(momentum)
+    for part, v, g in pieces(w, velocity, contiguous(gradient)):
+        step = g * rate
+        v *= kept
+        v -= step
+        if nesterov:
+            part += np.subtract(v * kept, step, out=step)
+        else:
+            part += v

@@ -1,0 +1,39 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpunet import arguments
+from gpunet.backend.arrays import Array
+from gpunet.ops.sgd import sgd, sgd_momentum
+from gpunet.optimizers.base import Optimizer
+from gpunet.parameters import Parameter
+
+
+class SGD(Optimizer):
+    """w -= learning_rate g; with momentum: velocity = momentum velocity - learning_rate g, w += velocity.
+
+    With `nesterov` the last is w += momentum velocity - learning_rate g. `momentum` is from 0 to 1. Sutskever et al.
+    2013, "On the importance of initialization and momentum in deep learning", in Keras's form.
+
+        model.compile(optimizer=SGD(0.1, momentum=0.9, nesterov=True), loss="mse")
+    """
+
+    def __init__(
+        self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False, *, name: str | None = None
+    ) -> None:
+        super().__init__(learning_rate, name)
+        self.momentum = arguments.real("SGD", "momentum", momentum, minimum=0, maximum=1)
+        self.nesterov = arguments.boolean("SGD", "nesterov", nesterov)
+        self.slot_names = ("momentum",) if self.momentum else ()
+
+    def update(self, parameter: Parameter, gradient: Array, slots: Mapping[str, Array]) -> None:
+        if not self.momentum:
+            sgd(parameter.value, gradient, self._learning_rate)
+            return
+        sgd_momentum(parameter.value, gradient, slots["momentum"], self._learning_rate, self.momentum, self.nesterov)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"momentum": self.momentum, "nesterov": self.nesterov}

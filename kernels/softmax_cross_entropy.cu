@@ -1,0 +1,114 @@
+// Softmax and cross-entropy in one, from logits: losses, probabilities, and the gradient of the logits.
+//
+// Math:     p[i, j] = exp(z[i, j] - m[i]) / s[i],  m[i] = max_k z[i, k],  s[i] = sum_k exp(z[i, k] - m[i])
+//           sparse: loss[i] = log s[i] - (z[i, label[i]] - m[i]);  dz[i, j] = scale (p[i, j] - [j = label[i]])
+//           dense:  loss[i] = sum_j t[i, j] (log s[i] - (z[i, j] - m[i])),  weight[i] = sum_j t[i, j];
+//                   dz[i, j] = scale (p[i, j] weight[i] - t[i, j]),  t = keep targets + spread (label smoothing)
+// Layout:   z, p, dz, targets (rows, classes), row-major; labels, losses, weights (rows); scale (1)
+// Launch:   one warp per row, THREADS / 32 rows a block; the lanes stride over the row's classes
+// Memory:   z is read twice, the second time from cache, p written once; the gradients read p and write dz once
+// Edges:    rows, classes >= 1. A label equal to `ignored` gives loss and gradient 0, and p as usual; every other label
+//           is from 0 to classes - 1, which the host has checked. -infinity (or below -3.4e38) gives probability 0
+// Numerics: one pass finds m and s together, s rescaled whenever m grows (Milakov & Gimelshein 2018, "Online normalizer
+//           calculation for softmax"). s is at least 1, and both terms of the loss are at least 0: nothing cancels
+// Cost:     two exponentials and one division per element forward, two operations per element backward
+#include "common.cuh"
+#include "reduce.cuh"
+
+constexpr REAL LOWEST = static_cast<REAL>(-3.4e38);
+
+// The largest logit of a row, and the sum of the exponentials of all logits less the largest.
+struct Normalizer {
+    REAL top, sum;
+};
+
+__device__ inline Normalizer normalizer(const REAL* z, Index classes, int lane) {
+    REAL top = LOWEST, sum = 0;
+    for (Index j = lane; j < classes; j += WARP) {
+        if (z[j] <= top) {
+            sum += exp(z[j] - top);
+        } else {
+            sum = fma(sum, exp(top - z[j]), static_cast<REAL>(1));
+            top = z[j];
+        }
+    }
+    const REAL highest = warp_max(top);
+    return {highest, warp_sum(sum * exp(top - highest))};
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    softmax_cross_entropy(const REAL* __restrict__ z, const int* __restrict__ labels, REAL* __restrict__ losses,
+                          REAL* __restrict__ p, Index rows, Index classes, Index ignored) {
+    const Index row = global_thread() / WARP;
+    if (row >= rows) return;  // the whole warp leaves together
+    const int lane = threadIdx.x % WARP;
+    z += row * classes;
+    p += row * classes;
+    const Normalizer all = normalizer(z, classes, lane);
+    for (Index j = lane; j < classes; j += WARP) p[j] = exp(z[j] - all.top) / all.sum;
+    if (lane == 0) {
+        const int label = labels[row];
+        losses[row] = label == ignored ? static_cast<REAL>(0) : log(all.sum) - (z[label] - all.top);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    softmax_cross_entropy_gradient(const REAL* __restrict__ p, const int* __restrict__ labels,
+                                   const REAL* __restrict__ scale, REAL* __restrict__ dz, Index rows, Index classes,
+                                   Index ignored) {
+    const Index row = global_thread() / WARP;
+    if (row >= rows) return;
+    p += row * classes;
+    dz += row * classes;
+    const int label = labels[row];
+    for (Index j = threadIdx.x % WARP; j < classes; j += WARP) {
+        const REAL one = j == label ? 1 : 0;
+        dz[j] = label == ignored ? static_cast<REAL>(0) : (p[j] - one) * scale[0];
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    softmax_cross_entropy_dense(const REAL* __restrict__ z, const REAL* __restrict__ targets,
+                                REAL* __restrict__ losses, REAL* __restrict__ p, REAL* __restrict__ weights, REAL keep,
+                                REAL spread, Index rows, Index classes) {
+    const Index row = global_thread() / WARP;
+    if (row >= rows) return;
+    const int lane = threadIdx.x % WARP;
+    z += row * classes;
+    p += row * classes;
+    targets += row * classes;
+    const Normalizer all = normalizer(z, classes, lane);
+    const REAL log_sum = log(all.sum);
+    REAL loss = 0, weight = 0;
+    for (Index j = lane; j < classes; j += WARP) {
+        const REAL below = z[j] - all.top;
+        const REAL t = keep * targets[j] + spread;
+        loss += t * (log_sum - below);
+        weight += t;
+        p[j] = exp(below) / all.sum;
+    }
+    loss = warp_sum(loss);
+    weight = warp_sum(weight);
+    if (lane == 0) {
+        losses[row] = loss;
+        weights[row] = weight;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    softmax_cross_entropy_dense_gradient(const REAL* __restrict__ p, const REAL* __restrict__ targets,
+                                         const REAL* __restrict__ weights, const REAL* __restrict__ scale,
+                                         REAL* __restrict__ dz, REAL keep, REAL spread, Index rows, Index classes) {
+    const Index row = global_thread() / WARP;
+    if (row >= rows) return;
+    p += row * classes;
+    dz += row * classes;
+    targets += row * classes;
+    const REAL weight = weights[row], factor = scale[0];
+    // Not unrolled: that would spill registers on sm_90.
+#pragma unroll 1
+    for (Index j = threadIdx.x % WARP; j < classes; j += WARP) {
+        const REAL t = keep * targets[j] + spread;
+        dz[j] = (p[j] * weight - t) * factor;
+    }
+}
