@@ -1,0 +1,284 @@
+"""What every layer does: it is built once its input shape is known, runs forward, and back by a closure.
+
+`forward(x, training)` returns `(y, backward)`. `backward(dy)` adds to the gradients of the layer's trainable
+parameters and returns dx, or None where `needs_input_gradient` is False. What backward needs of the forward pass lives
+in the closure, so that a layer may be used twice in one step, and is freed with it.
+
+An own layer is a subclass with `build` (if it has weights) and `forward`:
+
+    class Scale(Layer):  # y = a x, with one a per feature
+        def build(self, input_shape):
+            self.a = self.add_weight((input_shape[-1],), "ones", name="a")
+
+        def forward(self, x, training):
+            a = self.a.value
+
+            def backward(dy):
+                self.a.add_gradient((dy * x).sum(axis=tuple(range(x.ndim - 1))))
+                return dy * a
+
+            return x * a, backward
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeAlias, TypedDict
+
+import numpy as np
+
+from gpunet import activations, identifiers, regularizers
+from gpunet.backend.arrays import CPU, Array, contiguous, device_of, to_device, to_host, zeros
+from gpunet.backend.devices import current_device
+from gpunet.layers.shapes import Dims, dims
+from gpunet.layers.state import LayerState
+from gpunet.ops import arithmetic
+
+Backward: TypeAlias = Callable[[Array], Array | None]
+Forward: TypeAlias = tuple[Array, Backward]
+
+
+class CommonArguments(TypedDict, total=False):
+    """The arguments that every layer takes by keyword only."""
+
+    trainable: bool
+    dtype: Any
+    name: str | None
+    input_shape: Sequence[int | None] | None
+    input_dim: int | None
+
+
+class LayerArguments(CommonArguments, total=False):
+    """The arguments that every layer takes beside its own."""
+
+    activity_regularizer: Any
+
+
+def _recorded(build: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """Wrap a `build` so that the layer knows when it is built, and is as it was before if building fails."""
+
+    @functools.wraps(build)
+    def recorded_build(self: Layer, input_shape: Any) -> None:
+        if self._building:  # super().build(input_shape) inside an own build
+            build(self, input_shape)
+            return
+        shape = dims(self.where, "input_shape", input_shape)
+        self.check_input_shape(shape)
+        was_built = self.built
+        if not was_built:
+            self._remember_state()
+        self._building = True
+        try:
+            build(self, shape)
+        except BaseException:
+            if not was_built:
+                self.forget_build()
+            raise
+        finally:
+            self._building = False
+        self.built = True
+        self._device = current_device()
+
+    recorded_build.records = True  # type: ignore[attr-defined]
+    return recorded_build
+
+
+class Layer(LayerState):
+    """A layer of a network; the module tells how to write one.
+
+    Arguments, all by keyword: `activity_regularizer`, whose value for the output, divided by the batch size, joins the
+    loss; `trainable`; `dtype`, 'float32' or 'float64', None is `floatx()`; `name`; and for the first layer of a
+    Sequential `input_shape`, without the batch (or `input_dim`, for one axis).
+    """
+
+    def __init__(
+        self,
+        *,
+        activity_regularizer: Any = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+        input_dim: int | None = None,
+        **unknown: Any,
+    ) -> None:
+        where = type(self).__name__
+        if unknown:
+            known = ", ".join([*own_arguments(type(self)), *LayerArguments.__annotations__])
+            raise TypeError(f"{where}: arguments must be among {known}; got {', '.join(unknown)}")
+        super().__init__(name, dtype, trainable)
+        self.activity_regularizer = regularizers.get(activity_regularizer, f"{where}: activity_regularizer")
+        input_shape = input_shape if input_dim is None else (input_dim,)
+        self.input_shape_argument = None if input_shape is None else dims(where, "input_shape", input_shape)
+        self.needs_input_gradient = True  # a model sets it False for layers below which nothing is trained
+        self._activity_losses: list[Array] = []
+        self._building = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._has_build = cls.build is not Layer.build
+        if cls._has_build and not hasattr(cls.build, "records"):
+            cls.build = _recorded(cls.build)  # type: ignore[assignment, method-assign]
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights, by `add_weight`, for inputs of `input_shape`, the batch (None) first."""
+
+    def forward(self, x: Array, training: bool) -> Forward:
+        """Return y and the closure backward(dy) -> dx."""
+        raise NotImplementedError(f"{self.where}: forward must be defined")
+
+    def check_input_shape(self, shape: Dims) -> None:
+        """ValueError, naming the layer and what it expects, unless it can take inputs of `shape`."""
+        if not shape:
+            raise ValueError(f"{self.where}: input must have shape (batch, ...); got {shape}")
+
+    def compute_output_shape(self, input_shape: Any) -> Dims:
+        """Return the output's shape for `input_shape`, both with the batch first.
+
+        A layer that does not define this is run forward once on zeros; it must be built.
+        """
+        shape = dims(self.where, "input_shape", input_shape)
+        known = [size for size in shape[1:] if size is not None]
+        if not self.built or len(known) < len(shape) - 1:
+            raise ValueError(
+                f"{self.where}: input_shape must be known but for the batch, and the layer be built; got {shape}, "
+                f"built={self.built}; define compute_output_shape for other cases"
+            )
+        y, _ = self.apply(zeros((shape[0] or 1, *known), self.dtype, self.device), training=False)
+        self.clear_activity_losses()
+        return (shape[0], *y.shape[1:])
+
+    @property
+    def ends_in_softmax(self) -> bool:
+        """Whether the layer's last act is a softmax over the last axis, before which `forward_logits` stops."""
+        return False
+
+    def forward_logits(self, x: Array, training: bool) -> Forward:
+        """Return what `forward` would without the final softmax."""
+        raise ValueError(f"{self.where}: forward_logits must be called on a layer that ends in a softmax")
+
+    def __call__(self, x: Any, training: bool = False) -> Array:
+        """Return y for an array of any device, or a list, of real numbers; builds the layer if need be.
+
+        An array of the host is copied to the layer's device, and y back to the host. TypeError if x lies on a device
+        that is not the layer's.
+        """
+        given = activations.as_floats(self.where, x, self.dtype)
+        self.check_input(given)
+        array = self._on_device(given)
+        if not self.built:
+            self.build((None, *array.shape[1:]))
+        self.clear_activity_losses()
+        y, _ = self.apply(array, bool(training))
+        if device_of(given) != CPU:
+            return y
+        y = to_host(y)
+        return y.copy() if np.may_share_memory(y, given) else y
+
+    def _on_device(self, x: Array) -> Array:
+        """Return `x`, copied from the host if it lies there, where the layer can use it."""
+        device = device_of(x)
+        runs_anywhere = self.built and not self.weights
+        if device == CPU:
+            return to_device(contiguous(x), self.device)
+        if device != self.device and not runs_anywhere:
+            raise TypeError(
+                f"{self.where}: x must be on {self.device}, where the layer is, or on the host; got an array on "
+                f"{device}; copy it with gpunet.to_device"
+            )
+        return contiguous(x)
+
+    def check_input(self, x: Array) -> None:
+        """ValueError, naming the layer, unless it can take `x`."""
+        self.check_input_shape(x.shape)
+        if x.size == 0:
+            raise ValueError(f"{self.where}: input must have sizes of at least 1; got shape {x.shape}")
+
+    def apply(self, x: Array, training: bool) -> Forward:
+        """Run `forward` on an array of the layer's device and dtype, with the checks and the activity regularizer."""
+        self.check_input(x)
+        result = self.forward(x, training)
+        if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
+            raise TypeError(f"{self.where}: forward must return (y, backward); got {type(result).__name__}")
+        return result if self.activity_regularizer is None else self._regularize_activity(*result)
+
+    def apply_logits(self, x: Array, training: bool) -> Forward:
+        """Run `forward_logits` likewise."""
+        self.check_input(x)
+        return self.forward_logits(x, training)
+
+    def _regularize_activity(self, y: Array, backward: Backward) -> Forward:
+        """Note the activity regularizer's value for y over the batch size, and add its gradient to dy."""
+        regularizer = self.activity_regularizer
+        assert regularizer is not None
+        share = 1 / y.shape[0]
+        self._activity_losses.append(arithmetic.scale(regularizer.value(y), share))
+
+        def regularized_backward(dy: Array) -> Array | None:
+            dr = zeros(y.shape, y.dtype, device_of(y))
+            regularizer.add_gradient(y, dr)
+            dr = arithmetic.scale(dr, share)
+            arithmetic.add_in_place(dr, dy)
+            return backward(dr)
+
+        return y, regularized_backward
+
+    @property
+    def sublayers(self) -> Sequence[Layer]:
+        return [layer for layer in super().sublayers if isinstance(layer, Layer)]
+
+    @property
+    def activity_losses(self) -> list[Array]:
+        """What activity regularizers, here and in layers inside, gave since `clear_activity_losses`: (1,) arrays."""
+        losses = list(self._activity_losses)
+        for layer in self.sublayers:
+            losses += layer.activity_losses
+        return losses
+
+    def clear_activity_losses(self) -> None:
+        """Forget the activity losses of earlier runs; a network does so at every forward."""
+        self._activity_losses.clear()
+        for layer in self.sublayers:
+            layer.clear_activity_losses()
+
+    def prepare_gradients(self, needs_input_gradient: bool = True) -> None:
+        """Say whether `backward` must return dx."""
+        self.needs_input_gradient = needs_input_gradient
+
+    @property
+    def needs_backward(self) -> bool:
+        """Whether `backward` has anything to do: dx is wanted, or a parameter is trained."""
+        return self.needs_input_gradient or any(parameter.trainable for parameter in self.weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, in JSON's types; a subclass adds its own."""
+        own = own_arguments(type(self))
+        if own and type(self).get_config is Layer.get_config:
+            raise NotImplementedError(f"{self.where}: get_config must be defined, and return {', '.join(own)} too")
+        config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        if self.activity_regularizer is not None:
+            config["activity_regularizer"] = identifiers.serialize(self.activity_regularizer)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return the layer that `get_config` described, with new weights."""
+        return cls(**config)
+
+    def count_params(self) -> int:
+        """Return the number of scalars in all weights; ValueError if the layer is not built."""
+        if not self.built:
+            raise ValueError(f"{self.where}: must be built before its parameters are counted; call build(input_shape)")
+        return sum(parameter.size for parameter in self.weights)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def own_arguments(cls: type) -> list[str]:
+    """Return the names of the constructor's arguments that are not those of every layer."""
+    names = inspect.signature(cls).parameters.values()
+    plain = [name.name for name in names if name.kind not in (name.VAR_KEYWORD, name.VAR_POSITIONAL)]
+    return [name for name in plain if name not in LayerArguments.__annotations__]

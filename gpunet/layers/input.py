@@ -1,0 +1,103 @@
+"""Input: the shape of the data a network starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpunet import arguments
+from gpunet.backend.arrays import Array
+from gpunet.floatx import floatx
+from gpunet.layers.base import Forward, Layer
+from gpunet.layers.shapes import Dims, dims, fits
+
+
+class InputLayer(Layer):
+    """y = x, of a known shape: `shape` without the batch, or `batch_shape` with it."""
+
+    def __init__(
+        self,
+        shape: Sequence[int | None] | None = None,
+        batch_size: int | None = None,
+        dtype: Any = None,
+        *,
+        batch_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
+    ) -> None:
+        where = "Input"
+        given = _dtype(where, floatx() if dtype is None else dtype)
+        super().__init__(name=name, dtype=given if given in ("float32", "float64") else None)
+        self.input_dtype = given
+        if (shape is None) == (batch_shape is None):
+            raise ValueError(f"{where}: either shape or batch_shape must be given; got {shape} and {batch_shape}")
+        if shape is not None:
+            batch = None if batch_size is None else arguments.integer(where, "batch_size", batch_size)
+            self.batch_shape: Dims = (batch, *dims(where, "shape", shape))
+        elif batch_size is not None:
+            raise ValueError(f"{where}: batch_size must be given with shape only; got it with batch_shape")
+        else:
+            self.batch_shape = dims(where, "batch_shape", batch_shape)
+
+    def check_input_shape(self, shape: Dims) -> None:
+        if not fits(shape[1:], self.batch_shape[1:]):
+            raise ValueError(f"{self.where}: input must have shape {self.batch_shape}; got {shape}")
+
+    def compute_output_shape(self, input_shape: Any) -> Dims:
+        shape = dims(self.where, "input_shape", input_shape)
+        self.check_input_shape(shape)
+        return shape
+
+    def forward(self, x: Array, training: bool) -> Forward:
+        return x, lambda dy: dy if self.needs_input_gradient else None
+
+    def get_config(self) -> dict[str, Any]:
+        return {"batch_shape": list(self.batch_shape), "dtype": self.input_dtype, "name": self.name}
+
+
+@dataclass(frozen=True)
+class InputTensor:
+    """What `Input` returns: it stands for the data, and goes first into a Sequential."""
+
+    layer: InputLayer
+
+    @property
+    def shape(self) -> Dims:
+        return self.layer.batch_shape
+
+    @property
+    def dtype(self) -> str:
+        return self.layer.input_dtype
+
+    @property
+    def name(self) -> str:
+        return self.layer.name
+
+
+def Input(  # noqa: N802 — Keras's name
+    shape: Sequence[int | None] | None = None,
+    batch_size: int | None = None,
+    dtype: Any = None,
+    *,
+    batch_shape: Sequence[int | None] | None = None,
+    name: str | None = None,
+) -> InputTensor:
+    """Return the start of a network for data of `shape`, without the batch: `Sequential([Input((16,)), Dense(32)])`.
+
+    None in `shape` is an axis of any size. `batch_shape` is the shape with the batch. `dtype` is that of the data;
+    layers cast it to their own.
+    """
+    return InputTensor(InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name))
+
+
+def _dtype(where: str, dtype: Any) -> str:
+    given: np.dtype[Any] | None
+    try:
+        given = np.dtype(dtype)
+    except TypeError:
+        given = None
+    if given is None or given.kind not in "biuf":
+        raise TypeError(f"{where}: dtype must be that of real numbers, such as 'float32' or 'uint8'; got {dtype!r}")
+    return given.name

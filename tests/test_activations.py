@@ -1,0 +1,98 @@
+"""The functions of gpunet.activations: values, dtypes, devices, names."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import checks
+import numpy as np
+import pytest
+
+from gpunet import activations
+from gpunet.backend.arrays import Device, device_of
+from gpunet.ops.activation import Activation
+
+
+def _gelu(x: float) -> float:
+    return x * (1 + math.erf(x / math.sqrt(2))) / 2
+
+
+FORMULAS = {
+    "linear": lambda x: x,
+    "relu": lambda x: max(x, 0.0),
+    "leaky_relu": lambda x: x if x > 0 else 0.2 * x,
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "tanh": math.tanh,
+    "elu": lambda x: x if x > 0 else math.expm1(x),
+    "gelu": _gelu,
+    "silu": lambda x: x / (1 + math.exp(-x)),
+    "softplus": lambda x: math.log1p(math.exp(x)),
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_values(device: Device, name: str) -> None:
+    x = np.linspace(-5, 5, 21).reshape(3, 7)
+    y = activations.get(name)(checks.on(device, x))
+    assert device_of(y) == device and y.dtype == np.float64
+    np.testing.assert_allclose(checks.host(y), np.vectorize(FORMULAS[name])(x), rtol=1e-12, atol=1e-15)
+
+
+def test_softmax(device: Device) -> None:
+    x = checks.normal(2, 3, 4, dtype=np.float64)
+    for axis in (-1, 0, 1):
+        y = checks.host(activations.softmax(checks.on(device, x), axis=axis))
+        np.testing.assert_allclose(y, np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True), rtol=1e-12)
+
+
+def test_relu_with_every_argument(device: Device) -> None:
+    x = checks.on(device, np.array([-2.0, 0.5, 1.0, 1.5, 9.0]))
+    y = activations.relu(x, negative_slope=0.5, max_value=6.0, threshold=1.0)
+    np.testing.assert_allclose(checks.host(y), [-1.5, -0.25, 0.0, 1.5, 6.0])
+    np.testing.assert_allclose(checks.host(activations.leaky_relu(x, negative_slope=0.5))[0], -1.0)
+
+
+@pytest.mark.parametrize(
+    "x, dtype",
+    [
+        ([1, -2], np.float32),
+        ([1.0, -2.0], np.float32),
+        (np.array([1, -2]), np.float32),
+        (np.array([True, False]), np.float32),
+        (np.array([1, 200], np.uint8), np.float32),
+        (np.array([1.0, -2.0]), np.float64),
+        (np.array([1.0, -2.0], np.float16), np.float32),
+    ],
+)
+def test_dtypes(x: Any, dtype: type) -> None:
+    assert activations.relu(x).dtype == dtype
+
+
+def test_names_come_back() -> None:
+    for name in [*FORMULAS, "softmax"]:
+        function = getattr(activations, name)
+        assert activations.get(name) is function and activations.get(function) is function
+        assert activations.serialize(function) == name and activations.deserialize(name) is function
+    assert activations.get(None) is activations.linear
+    assert activations.get("swish") is activations.silu
+    assert activations.operation(activations.gelu) is Activation.GELU
+    assert activations.operation(activations.softmax) is None
+
+
+@pytest.mark.parametrize(
+    "call, error, message",
+    [
+        (lambda: activations.get("rellu"), ValueError, "activation must be one of 'linear', 'relu'.*; got 'rellu'"),
+        (lambda: activations.get(abs), TypeError, "a function of gpunet.activations; got <built-in function abs>"),
+        (lambda: activations.relu(np.array([1j])), TypeError, "relu: x must hold real numbers; got dtype complex128"),
+        (lambda: activations.tanh(["a"]), TypeError, "tanh: x must hold real numbers"),
+        (lambda: activations.elu([1.0], alpha=2.0), ValueError, "elu: alpha must be one of 1.0; got 2.0"),
+        (lambda: activations.gelu([1.0], approximate=True), ValueError, "gelu: approximate must be one of False"),
+        (lambda: activations.softmax(np.zeros((2, 3)), axis=2), ValueError, "softmax: axis must be one of the 2 axes"),
+        (lambda: activations.sigmoid(np.zeros((0, 3))), ValueError, "must have at least one element"),
+    ],
+)
+def test_bad_arguments(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
