@@ -1,0 +1,122 @@
+"""Callback: a visitor that fit, evaluate and predict call at every begin and end; and the list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+Logs: TypeAlias = dict[str, Any]
+
+
+class Callback:
+    """The base of all callbacks: override the hooks you need, as with Keras.
+
+    `self.model` is the model; setting `self.model.stop_training = True` ends `fit` after the running batch.
+    `self.params` holds `verbose`, `epochs`, `steps` (batches an epoch) and `do_validation`. `logs` holds the means of
+    the loss and the metrics over the epoch so far; at the end of an epoch those of the validation too, as `val_…`.
+
+    >>> class Patience(Callback):
+    ...     def on_epoch_end(self, epoch, logs=None):
+    ...         self.model.stop_training = logs["loss"] < 0.1
+    """
+
+    params: Mapping[str, Any] = {}
+    _model: Any = None
+
+    @property
+    def model(self) -> Any:
+        return self._model
+
+    def set_model(self, model: Any) -> None:
+        self._model = model
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        self.params = params
+
+    def wants_logs(self, hook: str) -> bool:
+        """Tell whether `hook`, 'on_train_batch_end' or 'on_test_batch_end', needs logs after the running batch.
+
+        To read them, the host has to wait for the device; where no callback wants them, the hook gets empty logs. By
+        default a callback that overrides the hook wants them after every batch.
+        """
+        names = (hook, "on_batch_end") if hook == "on_train_batch_end" else (hook,)
+        return any(getattr(getattr(self, name), "__func__", None) is not getattr(Callback, name) for name in names)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Called by `fit` before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Called by `fit` once training ends, an interruption or an error included; `logs` are the last epoch's."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called before epoch number `epoch`, counted from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called after an epoch and its validation."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before batch number `batch` of the epoch, counted from 0."""
+        self.on_batch_begin(batch, logs=logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a batch was trained."""
+        self.on_batch_end(batch, logs=logs)
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """An older name of `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """An older name of `on_train_batch_end`."""
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Called before an evaluation, that of `fit`'s validation data included."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Called after an evaluation."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a batch is evaluated."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a batch was evaluated."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Called before a prediction."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """Called after a prediction."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a batch is predicted."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a batch was predicted; `logs["outputs"]` is the batch's output."""
+
+
+class CallbackList:
+    """Callbacks that are called one after another, in the order given."""
+
+    def __init__(self, callbacks: Iterable[Callback], model: Any, **params: Any) -> None:
+        self.callbacks = list(callbacks)
+        for callback in self.callbacks:
+            callback.set_params(params)
+            callback.set_model(model)
+
+    def wants_logs(self, hook: str) -> bool:
+        return any(callback.wants_logs(hook) for callback in self.callbacks)
+
+    def call(self, hook: str, *args: Any) -> None:
+        """Call `hook` of every callback with `args`."""
+        for callback in self.callbacks:
+            getattr(callback, hook)(*args)
+
+
+def check_callbacks(where: str, callbacks: Callback | Iterable[Callback] | None) -> list[Callback]:
+    """Return one callback or several as a list; TypeError for anything that is not a Callback."""
+    if callbacks is None:
+        return []
+    given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    for callback in given:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"{where}: callbacks must be instances of gpunet.callbacks.Callback; got {callback!r}")
+    return given

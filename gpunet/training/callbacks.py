@@ -1,0 +1,130 @@
+"""The callbacks that users give to `fit`: LambdaCallback, CSVLogger and JsonLog."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from gpunet.training.callback import Callback, Logs
+from gpunet.training.history import History
+
+__all__ = ["CSVLogger", "Callback", "History", "JsonLog", "LambdaCallback"]
+
+_HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+
+
+class LambdaCallback(Callback):
+    """A callback made of functions, one for each hook named: `LambdaCallback(on_epoch_end=lambda epoch, logs: …)`.
+
+    TypeError for a name that is no hook of `Callback`.
+    """
+
+    def __init__(self, **functions: Callable[..., Any] | None) -> None:
+        for hook, function in functions.items():
+            if hook not in _HOOKS:
+                raise TypeError(f"LambdaCallback: a hook must be one of {', '.join(_HOOKS)}; got {hook!r}")
+            if function is not None:
+                setattr(self, hook, function)
+
+
+class _FileLog(Callback):
+    """A callback that writes text to a file while `fit` runs."""
+
+    def __init__(self, filename: str | os.PathLike[str], mode: str) -> None:
+        self.filename = Path(filename)
+        self._mode = mode
+        self._file: IO[str] | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._close()
+        # Line-buffered: whoever watches the file, or finds it after a crash, has every line that was written.
+        self._file = self.filename.open(self._mode, encoding="utf-8", newline="", buffering=1)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class CSVLogger(_FileLog):
+    """Write one line an epoch to the CSV file `filename`: its number, from 0, then the logs sorted by name.
+
+    `append` adds to the file, in the columns it has, instead of replacing it. What an epoch does not have, such as a
+    validation that runs every second epoch only, is written as NA.
+    """
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        super().__init__(filename, "a" if append else "w")
+        self.separator = separator
+        self.append = append
+        self._writer: csv.DictWriter[str] | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        columns = self._existing_columns() if self.append else []
+        super().on_train_begin(logs)
+        self._writer = self._new_writer(columns) if columns else None
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs = logs or {}
+        if self._writer is None:
+            names = sorted(logs)
+            if self.params.get("do_validation"):
+                names = sorted({name.removeprefix("val_") for name in names})
+                names += [f"val_{name}" for name in names]
+            self._writer = self._new_writer(["epoch", *names])
+            self._writer.writeheader()
+        self._writer.writerow({"epoch": epoch, **logs})
+
+    def _new_writer(self, columns: list[str]) -> csv.DictWriter[str]:
+        assert self._file is not None
+        return csv.DictWriter(self._file, columns, restval="NA", extrasaction="ignore", delimiter=self.separator)
+
+    def _existing_columns(self) -> list[str]:
+        if not self.filename.exists():
+            return []
+        with self.filename.open(encoding="utf-8", newline="") as file:
+            return next(csv.reader(file, delimiter=self.separator), [])
+
+
+class JsonLog(_FileLog):
+    """Write one JSON object a line to `filename`: one for every training step and one for every epoch.
+
+    Each has `event` ('step' or 'epoch'), `epoch` (from 0), `step` (the steps trained so far), the logs, and `seconds`
+    since the training began. Loss and metrics are means over the epoch so far; what is not finite becomes null.
+    """
+
+    def __init__(self, filename: str | os.PathLike[str]) -> None:
+        super().__init__(filename, "w")
+        self._step = 0
+        self._epoch = 0
+        self._start = 0.0
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        super().on_train_begin(logs)
+        self._step, self._start = 0, time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._step += 1
+        self._write("step", logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._write("epoch", logs)
+
+    def _write(self, event: str, logs: Logs | None) -> None:
+        assert self._file is not None
+        values = {name: value if math.isfinite(value) else None for name, value in (logs or {}).items()}
+        seconds = round(time.perf_counter() - self._start, 6)
+        line = {"event": event, "epoch": self._epoch, "step": self._step, **values, "seconds": seconds}
+        self._file.write(json.dumps(line) + "\n")

@@ -1,0 +1,101 @@
+"""Compiled: a network that knows how it is to be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpunet import arguments, losses, optimizers
+from gpunet import metrics as metrics_module
+from gpunet.identifiers import serialize
+from gpunet.losses import Loss
+from gpunet.metrics import Metric
+from gpunet.models.network import Network
+from gpunet.optimizers import Optimizer
+from gpunet.training.step import Step
+
+
+class Compiled(Network):
+    """A network with an optimizer, a loss and metrics."""
+
+    compiled = False
+    optimizer: Optimizer | None = None
+    loss: Loss | None = None
+    _asked_metrics: Sequence[Any] = ()
+    _metrics: list[Metric] | None = None  # None until the output's shape is known
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        metrics: Any = None,
+        *,
+        run_eagerly: bool = False,
+        jit_compile: bool | str = "auto",
+    ) -> None:
+        """Choose how to train: an optimizer, a loss and a list of metrics, by name or as objects.
+
+        The optimizer is Adam if none is named (Keras's default, RMSprop, is not here yet). A loss is needed to fit and
+        to evaluate. `run_eagerly` and `jit_compile` are taken for Keras's sake: they change nothing. ValueError for an
+        unknown name, with the known ones.
+
+        >>> model = Sequential([Input((4,)), Dense(3, activation="softmax")])
+        >>> model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        """
+        where = f"{self.where}.compile"
+        arguments.boolean(where, "run_eagerly", run_eagerly)
+        arguments.choice(where, "jit_compile", jit_compile, (True, False, "auto"))
+        new_optimizer = optimizers.get(optimizer, f"{where}: optimizer")
+        new_loss = None if loss is None else losses.get(loss, f"{where}: loss")
+        if new_loss is not None and new_loss.reduction in (None, "none"):
+            raise ValueError(f"{where}: loss must reduce to one number; got reduction={new_loss.reduction!r}")
+        asked = [] if metrics is None else list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
+        names = [metrics_module.get(metric, where=f"{where}: metrics").name for metric in asked]
+        if len({"loss", *names}) <= len(names):
+            raise ValueError(f"{where}: metrics must have different names, none of them 'loss'; got {names}")
+        self.optimizer, self.loss = new_optimizer, new_loss
+        self._asked_metrics, self._metrics = asked, None
+        self.compiled = True
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics beside the loss; empty until the model is compiled and built."""
+        if not (self.compiled and self.built):
+            return []
+        if self._metrics is None:
+            self._metrics = [metrics_module.get(metric, self.loss, self.output_shape) for metric in self._asked_metrics]
+        return self._metrics
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` returns."""
+        return ["loss", *(metric.name for metric in self.metrics)]
+
+    def check_compiled(self, where: str) -> Loss:
+        """Return the loss; ValueError unless the model was compiled with one."""
+        if not self.compiled:
+            raise ValueError(f"{where}: the model must be compiled first; call compile(optimizer, loss, metrics)")
+        if self.loss is None:
+            raise ValueError(f"{where}: loss must be given to compile; got None")
+        return self.loss
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Return the arguments of `compile`, in JSON's types; empty if the model is not compiled."""
+        if not self.compiled:
+            return {}
+        named = [
+            metric if isinstance(metric, (str, Mapping)) else serialize(metrics_module.get(metric))
+            for metric in self._asked_metrics
+        ]
+        return {"optimizer": serialize(self.optimizer), "loss": serialize(self.loss), "metrics": named}
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Compile the model as the one was whose `get_compile_config` gave `config`."""
+        if config:
+            self.compile(**config)
+
+    def _new_step(self) -> Step:
+        """Return what trains and evaluates batches; the model must be compiled and built."""
+        assert self.loss is not None and self.optimizer is not None
+        self.optimizer.build(self.weights)
+        return Step(self, self.loss, self.metrics, self.optimizer)

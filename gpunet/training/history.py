@@ -1,0 +1,18 @@
+"""History: what `fit` returns."""
+
+from __future__ import annotations
+
+from gpunet.training.callback import Callback, Logs
+
+
+class History(Callback):
+    """The logs of every epoch: `history` maps each name to one value an epoch, `epoch` lists the epochs' numbers."""
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)

@@ -1,0 +1,45 @@
+"""Ctrl-C between steps: the model is never left in the middle of an update."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+
+class Interruption:
+    """A `with` block in which Ctrl-C waits for `check`, which then raises KeyboardInterrupt.
+
+    A second Ctrl-C does not wait. Only the main thread can be interrupted, and a program that handles SIGINT in its own
+    way keeps doing so.
+    """
+
+    def __init__(self) -> None:
+        self._wanted = False
+        self._installed = False
+
+    def __enter__(self) -> Self:
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._note)
+            self._installed = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if kind is None:
+            self.check()  # pressed after the last step
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if Ctrl-C was pressed since the block began."""
+        if self._wanted:
+            raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._wanted:
+            raise KeyboardInterrupt
+        self._wanted = True
