@@ -18,6 +18,7 @@ from gpunet import (
     layers,
     losses,
     metrics,
+    models,
     optimizers,
     regularizers,
 )
@@ -44,7 +45,7 @@ from gpunet.layers import (
     Reshape,
     Softmax,
 )
-from gpunet.saving.models import Sequential, load_model
+from gpunet.models import Sequential, load_model
 from gpunet.version import __version__
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "load_model",
     "losses",
     "metrics",
+    "models",
     "optimizers",
     "regularizers",
     "set_device",

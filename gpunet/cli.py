@@ -25,8 +25,8 @@ from gpunet.backend.arrays import CPU, Device
 from gpunet.backend.random import set_random_seed
 from gpunet.callbacks import Callback, CSVLogger, JsonLog
 from gpunet.datasets import digits
+from gpunet.models import Sequential
 from gpunet.recipes import RECIPES
-from gpunet.saving.models import Sequential
 from gpunet.version import __version__
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130  # exit codes; 130 is the shells' own for Ctrl-C

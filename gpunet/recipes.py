@@ -10,7 +10,7 @@ import numpy as np
 from gpunet.backend.arrays import HostArray
 from gpunet.datasets import digits, resize
 from gpunet.layers import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
-from gpunet.saving.models import Sequential
+from gpunet.models import Sequential
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from gpunet.backend.arrays import Array, Device
 from gpunet.layers import Dense, Layer
 from gpunet.layers.base import Forward
 from gpunet.layers.serialization import deserialize, serialize
-from gpunet.models.sequential import SequentialNetwork
+from gpunet.networks.sequential import SequentialNetwork
 
 
 class Scale(Layer):

@@ -29,7 +29,7 @@ from gpunet.layers import (
     Softmax,
 )
 from gpunet.layers.base import Forward
-from gpunet.models.sequential import SequentialNetwork
+from gpunet.networks.sequential import SequentialNetwork
 
 
 def readme_network(classes: int = 10) -> SequentialNetwork:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpunet.layers import Conv2D, Dense, Flatten, Input, MaxPooling2D, ReLU
-from gpunet.models.sequential import SequentialNetwork
+from gpunet.networks.sequential import SequentialNetwork
 
 
 @pytest.fixture(autouse=True)

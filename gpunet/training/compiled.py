@@ -10,7 +10,7 @@ from gpunet import metrics as metrics_module
 from gpunet.identifiers import serialize
 from gpunet.losses import Loss
 from gpunet.metrics import Metric
-from gpunet.models.network import Network
+from gpunet.networks.network import Network
 from gpunet.optimizers import Optimizer
 from gpunet.training.step import Step
 

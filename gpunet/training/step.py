@@ -17,7 +17,7 @@ from gpunet.backend.arrays import Array
 from gpunet.backend.threads import one_blas_thread
 from gpunet.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from gpunet.metrics import Mean, Metric
-from gpunet.models.network import Network
+from gpunet.networks.network import Network
 from gpunet.ops import arithmetic
 from gpunet.ops.softmax import softmax
 from gpunet.optimizers import Optimizer

@@ -10,7 +10,7 @@ from gpunet.backend.arrays import HostArray, to_host
 from gpunet.layers import Layer
 from gpunet.layers.loading import weights_from_file
 from gpunet.layers.serialization import serialize
-from gpunet.models.sequential import SequentialNetwork
+from gpunet.networks.sequential import SequentialNetwork
 from gpunet.saving import model_file
 from gpunet.saving.model_file import ModelFile
 from gpunet.training.trainer import Trainer

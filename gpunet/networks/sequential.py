@@ -10,7 +10,7 @@ from gpunet.layers.base import Layer
 from gpunet.layers.input import InputLayer, InputTensor
 from gpunet.layers.serialization import deserialize, serialize
 from gpunet.layers.shapes import dims
-from gpunet.models.network import Network
+from gpunet.networks.network import Network
 
 
 class SequentialNetwork(Network):

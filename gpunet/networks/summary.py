@@ -13,7 +13,7 @@ from gpunet.layers.shapes import Dims
 from gpunet.parameters import Parameter
 
 if TYPE_CHECKING:
-    from gpunet.models.network import Network
+    from gpunet.networks.network import Network
 
 _HEADER = ("Layer (type)", "Output Shape", "Param #", "Trainable")
 _JUSTIFY = (str.ljust, str.ljust, str.rjust, str.center)

@@ -11,8 +11,8 @@ from gpunet.floatx import floatx
 from gpunet.layers.base import Backward, Forward, Layer
 from gpunet.layers.input import InputLayer
 from gpunet.layers.shapes import Dims, fits
-from gpunet.models import fusion
-from gpunet.models.summary import summary_text
+from gpunet.networks import fusion
+from gpunet.networks.summary import summary_text
 from gpunet.parameters import Parameter
 
 
@@ -160,7 +160,7 @@ class Network(Layer):
         layer_range: Sequence[str] | None = None,
         optimizer_arrays: Sequence[Array] = (),
     ) -> str:
-        """Return Keras's table of layers, output shapes and parameters; see `models/summary.py`."""
+        """Return Keras's table of layers, output shapes and parameters; see `networks/summary.py`."""
         return summary_text(self, line_length, positions, expand_nested, show_trainable, layer_range, optimizer_arrays)
 
     def to_json(self, **options: Any) -> str:
