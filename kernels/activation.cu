@@ -1,7 +1,7 @@
 // Activations by themselves, for where no matrix product comes right before them.
 //
-// Math:     activate: y[i] = f(x[i]);  activate_gradient: dx[i] = dy[i] f'(x[i]), with f' from `saved`, which is y, or x
-//           for GELU and SILU
+// Math:     activate: y[i] = f(x[i]);  activate_gradient: dx[i] = dy[i] f'(x[i]), with f' from `saved`, which is y, or
+//           x for GELU and SILU
 // Layout:   vectors of n elements, whatever shape they have outside
 // Launch:   one thread per element, THREADS a block
 // Memory:   2n and 3n elements moved; neighbouring threads touch neighbouring elements

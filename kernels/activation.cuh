@@ -1,8 +1,8 @@
 // Activations y = f(z) and dz = dy f'(z), for element-wise kernels and for the epilogues and loaders of gemm.cuh.
 //
 // ACTIVATION is the code of gpunet/ops/activation.py's Activation, in this order. `saved` is what the forward pass kept
-// for the gradient: the output y, from which f' follows, or the input z for GELU and SILU. The same formulas, for NumPy,
-// are in gpunet/ops/activation.py.
+// for the gradient: the output y, from which f' follows, or the input z for GELU and SILU. The same formulas, for
+// NumPy, are in gpunet/ops/activation.py.
 #include "common.cuh"
 
 constexpr int LINEAR = 0;

@@ -9,9 +9,9 @@
 //               db[f] = sum over n,p,q of dz[n,p,q,f]
 //           With groups, the filters of group g see only the channels of group g.
 // Layout:   x, dx (images, height, width, channels); y, dy, saved (images, out_height, out_width, filters);
-//           w, dw (kernel_height, kernel_width, channels / groups, filters); b, db (filters). `partial` is the workspace
-//           of a split sum, one output (for convolution_kernel_gradient dw and db behind each other) per split; null if
-//           there is one split only, and the outputs are null else.
+//           w, dw (kernel_height, kernel_width, channels / groups, filters); b, db (filters). `partial` is the
+//           workspace of a split sum, one output (for convolution_kernel_gradient dw and db behind each other) per
+//           split; null if there is one split only, and the outputs are null else.
 // Launch:   THREADS a block, a block per tile of BM x BN outputs, group and split: grid (tiles, groups, splits). As a
 //           product (m, k) (k, n): forward (pixels of y, taps) (taps, filters); input gradient (pixels of x, taps)
 //           (taps, channels); kernel gradient (taps, pixels of y) (pixels of y, filters)
@@ -37,7 +37,7 @@
             int(dilation_w), int(top), int(left), int(channels / groups), int(filters / groups)               \
     }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
                 REAL* __restrict__ y, REAL* __restrict__ saved, REAL* __restrict__ partial, Index images, GEOMETRY) {
     __shared__ Tiles tiles;
@@ -58,7 +58,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     gemm(tiles, part, windows, w_columns, out, nullptr, epilogue);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution_input_gradient(const REAL* __restrict__ dy, const REAL* __restrict__ saved, const REAL* __restrict__ w,
                                REAL* __restrict__ dx, REAL* __restrict__ partial, Index images, GEOMETRY) {
     __shared__ Tiles tiles;
@@ -75,7 +75,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     gemm(tiles, part, dz, w_rows, out, nullptr, Store{});
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy,
                                 const REAL* __restrict__ saved, REAL* __restrict__ dw, REAL* __restrict__ db,
                                 REAL* __restrict__ partial, Index with_bias, Index images, GEOMETRY) {

@@ -16,7 +16,7 @@
 // Cost:     2 m n k flop each; at least 4 (m k + k n + m n) bytes for float
 #include "layer.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     dense(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b, REAL* __restrict__ y,
           REAL* __restrict__ saved, REAL* __restrict__ partial, Index m, Index n, Index k) {
     __shared__ Tiles tiles;
@@ -29,7 +29,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 // Here the product's sizes are (m, k) = (m, n) (n, k): the sum is over the outputs n.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     dense_input_gradient(const REAL* __restrict__ dy, const REAL* __restrict__ saved, const REAL* __restrict__ w,
                          REAL* __restrict__ dx, REAL* __restrict__ partial, Index m, Index n, Index k) {
     __shared__ Tiles tiles;
@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 // Here they are (k, n) = (k, m) (m, n): the sum is over the rows m.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     dense_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy, const REAL* __restrict__ saved,
                           REAL* __restrict__ dw, REAL* __restrict__ db, REAL* __restrict__ partial, Index with_bias,
                           Index m, Index n, Index k) {

@@ -1,7 +1,7 @@
 // The tile loop behind every matrix product: C(m, n) = sum over k of A(m, k) B(k, n).
 //
-// A block computes a tile of BM x BN elements of C. It goes along k in tiles of BK: all threads copy the next tiles of A
-// and B from global memory into registers, multiply the present ones from shared memory, and then put the next ones
+// A block computes a tile of BM x BN elements of C. It goes along k in tiles of BK: all threads copy the next tiles of
+// A and B from global memory into registers, multiply the present ones from shared memory, and then put the next ones
 // into the other half of shared memory, so that one barrier a tile is enough and the copies are under way during the
 // arithmetic. Each thread keeps TM x TN sums in registers. What differs between Dense, convolution and their gradients
 // is only where elements come from (the operands) and what happens to a finished sum (the epilogue).
@@ -24,6 +24,7 @@
 constexpr int THREADS_M = BM / TM;
 constexpr int THREADS_N = BN / TN;
 constexpr int THREADS = THREADS_M * THREADS_N;
+constexpr int BLOCKS = 1;  // per multiprocessor, at least. Left open, the compiler aims at more and spills registers.
 constexpr int CHUNK = 512;
 constexpr int CHUNK_TILES = CHUNK / BK;
 static_assert(BM % TM == 0 && BN % TN == 0 && CHUNK % BK == 0, "tile sizes must divide each other");
@@ -72,9 +73,9 @@ struct Part {
 template <class Operand, int LINES>
 struct Loader {
     static constexpr bool K_RUNS = Operand::K_RUNS;
-    static constexpr int RUN = K_RUNS ? BK : LINES;  // neighbouring threads go along a run of memory
-    static constexpr int RUNS = THREADS / RUN;       // and all threads together cover so many runs at a time,
-    static constexpr int ITEMS = LINES * BK / THREADS;  // so often
+    static constexpr int RUN = K_RUNS ? BK : LINES;     // neighbouring threads go along a run of memory,
+    static constexpr int RUNS = THREADS / RUN;          // all threads together cover so many runs at a time,
+    static constexpr int ITEMS = LINES * BK / THREADS;  // and do that so often
     static_assert(THREADS % RUN == 0 && (LINES * BK / RUN) % RUNS == 0, "threads must cover a tile evenly");
 
     const Operand& operand;
@@ -174,7 +175,7 @@ __device__ inline void store_pack(REAL* target, const PackN& pack, Index count) 
     }
 }
 
-// Where C lies in memory: element (m, n) at data[m * stride + n].
+// Where C lies in memory: element (m, n) at data[m * stride + n]. Sums longer than a chunk grow there.
 struct Output {
     REAL* data;
     Index rows, columns, stride;
@@ -202,8 +203,9 @@ struct Store {
     }
 };
 
-// Take a thread's pack [i][j] of sums out of its registers, added to the chunks in memory if there are any.
-__device__ inline PackN take_pack(const REAL (&sum)[TM][TN], int i, int j, const REAL* memory, Index count, bool chunks) {
+// A thread's pack [i][j] of sums, added to its earlier chunks in memory if there are any.
+__device__ inline PackN take_pack(const REAL (&sum)[TM][TN], int i, int j, const REAL* memory, Index count,
+                                  bool chunks) {
     PackN pack = {};
     if (chunks) pack = load_pack(memory, count);
 #pragma unroll

@@ -19,8 +19,8 @@ struct OutputGradient {
     }
 };
 
-// Operand: a matrix in memory, or a block of columns of one; each run starts `stride` elements after the one before, the
-// first at `origin`. A run is a line if K_RUNS_, else it is all lines at one k.
+// Operand: a matrix in memory, or a block of columns of one; each run starts `stride` elements after the one before,
+// the first at `origin`. A run is a line if K_RUNS_, else it is all lines at one k.
 template <bool K_RUNS_, class Values>
 struct Matrix {
     static constexpr bool K_RUNS = K_RUNS_;
@@ -42,8 +42,8 @@ struct Matrix {
     }
 };
 
-// Epilogue: z = sum + b[n] and y = f(z); z is stored too if the gradient will need it. b may be null. A split stores its
-// sums as they are, for finish.cu.
+// Epilogue: z = sum + b[n] and y = f(z); z is stored too if the gradient will need it. b may be null. A split stores
+// its sums as they are, for finish.cu.
 struct BiasActivation {
     const REAL* b;
     REAL* saved;

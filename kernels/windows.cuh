@@ -2,19 +2,19 @@
 //
 // A position in an image or under a filter is a number in mixed radix: pixel = (image, row, column), tap = (filter row,
 // filter column, channel). It is split by division once; after that it advances by BK with carries only. Coordinates
-// are ints: the launch checks that every extent, padding and dilation included, is below 2^30.
+// are ints: the launch checks that every extent, padding and dilation included, and every stride is below 2^30.
 #include "layer.cuh"
 
-// Sizes of a convolution, those of the group where there are groups.
+// Sizes of a convolution.
 struct Geometry {
-    int height, width, channels;          // of x; all channels
-    int out_height, out_width, filters;   // of y; all filters
-    int kernel_height, kernel_width;
-    int stride_h, stride_w, dilation_h, dilation_w, top, left;
-    int group_channels, group_filters;    // channels and filters of one group
+    int height, width, channels;         // of x
+    int out_height, out_width, filters;  // of y
+    int kernel_height, kernel_width, stride_h, stride_w, dilation_h, dilation_w;
+    int top, left;                      // padding
+    int group_channels, group_filters;  // channels and filters of one group
 };
 
-// One number in three digits: (high * middles + middle) * lows + low. Digits.high has no bound of its own.
+// A number in three digits: (high * middles + middle) * lows + low, where high has no bound.
 struct Digits {
     int high, middle, low;
 };
@@ -25,7 +25,7 @@ struct Radix {
     __device__ inline Digits split(Index number) const {
         const Index rest = quotient(number, lows);
         const Index high = quotient(rest, middles);
-        return {static_cast<int>(high), static_cast<int>(rest - high * middles), static_cast<int>(number - rest * lows)};
+        return {int(high), int(rest - high * middles), int(number - rest * lows)};
     }
     __device__ inline Digits add(Digits a, const Digits& b) const {
         a.low += b.low;
@@ -43,12 +43,12 @@ struct Radix {
     }
     // A 64-bit division takes four times as long as a 32-bit one, and numbers are seldom that large.
     __device__ static inline Index quotient(Index a, int b) {
-        return a <= 0x7fffffff ? static_cast<int>(a) / b : a / b;
+        return a <= 0x7fffffff ? int(a) / b : a / b;
     }
 };
 
-// What a pixel or a tap contributes to an element's place: coordinates, and an offset in memory. OUTSIDE as a coordinate
-// leaves the image whatever is added to it or subtracted from it.
+// What a pixel or a tap contributes to an element's place: coordinates, and an offset in memory. OUTSIDE as a
+// coordinate leaves the image whatever is added to it or subtracted from it.
 struct Place {
     Index offset;
     int h, w;
@@ -108,8 +108,8 @@ struct Windows {
     }
 };
 
-// Operand of the data gradient: element (pixel of x, tap) = dz at the output pixel whose window has the pixel of x under
-// the tap, 0 where there is none. A tap's lowest digit is the filter here.
+// Operand of the data gradient: element (pixel of x, tap) = dz at the output pixel whose window has the pixel of x
+// under the tap, 0 where there is none. A tap's lowest digit is the filter here.
 struct OutputsOfPixel {
     static constexpr bool K_RUNS = true;
     using Line = Place;
@@ -142,9 +142,8 @@ struct OutputsOfPixel {
     }
     __device__ inline Step step(Index k) const { return taps.split(k); }
     __device__ inline void advance(Step& step) const { step = taps.add(step, tile); }
-    // Output row or column number `distance / stride`; -1 if there is no such.
+    // Number of the window that begins `distance` after the first one; negative if there is none.
     __device__ static inline int window(int distance, int stride, int windows) {
-        if (distance < 0) return -1;
         const int number = stride == 1 ? distance : distance / stride;
         return number * stride == distance && number < windows ? number : -1;
     }

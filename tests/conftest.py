@@ -7,6 +7,7 @@ The suite ends with two proofs that need everything before them to have run: tha
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     The working folder is a temporary one, so that nothing writes `runs/` into the checkout; without a `device` fixture
     a test runs on the CPU on every machine; child processes import the gpunet that is tested.
     """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a suite started in the background would ignore Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("working_folder"))
         patch.setenv("GPUNET_DEVICE", "cpu")

@@ -33,7 +33,7 @@ def output(*shape: int, dtype: npt.DTypeLike = np.float32) -> Array:
 def run(
     file: Path, entry: str, *args: Any, grid: Any = 1, block: Any = 64, real: Any = np.float32, shared: int = 0
 ) -> None:
-    launch.launch(str(file), entry, grid=grid, block=block, args=args, real=real, shared_bytes=shared)
+    launch.launch(file, entry, grid=grid, block=block, args=args, real=real, shared_bytes=shared)
 
 
 def fault_line(entry: str) -> str:

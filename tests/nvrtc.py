@@ -31,6 +31,7 @@ _WARP = 32
 
 _CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
 
+_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^;{]*?\)\s*)?(?=(\w+)\s*\()')
 _ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _USED = re.compile(r"Used (\d+) registers")
@@ -59,8 +60,16 @@ def unavailable() -> str | None:
     return None
 
 
+def only(code: str, entries: set[str]) -> str:
+    """Return `code` with the kernels that are not among `entries` made functions that nobody calls.
+
+    Most of the time goes into the kernels' machine code, and a configuration is seldom asked for by all of a file's.
+    """
+    return _KERNEL.sub(lambda match: match[0] if match[1] in entries else "static __device__ void ", code)
+
+
 def compile_for(architecture: int, code: str, options: tuple[str, ...]) -> dict[str, Needs]:
-    """Compile `code` for sm_`architecture` and return what each kernel in it needs; AssertionError with the log else."""
+    """Compile `code` for sm_`architecture` and return what each kernel needs; AssertionError with the log else."""
     from cuda.bindings import nvrtc
 
     every = (f"-arch=sm_{architecture}", *NVRTC_OPTIONS, *options, *_CUPY_OPTIONS, "--ptxas-options=-v")

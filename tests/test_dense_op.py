@@ -9,6 +9,7 @@ import numpy as np
 import oracle
 import pytest
 
+from gpunet.backend import emulator
 from gpunet.backend.arrays import EMULATED, Device, to_device
 from gpunet.ops import tiles
 from gpunet.ops.activation import Activation
@@ -161,8 +162,11 @@ def test_gradients_against_differences(device: Device, activation: Activation) -
 @pytest.mark.parametrize("sizes", [(70, 40, 90), (6, 5, 3000), (3000, 5, 6)])
 def test_same_bits_at_every_run(device: Device, sizes: tuple[int, int, int]) -> None:
     case = _case(*sizes)
-    for first, second in zip(_run(device, case, RELU), _run(device, case, RELU), strict=True):
-        checks.assert_same_bits(first, second)
+    first = _run(device, case, RELU)
+    for order in ("forward", "reverse", 5):  # of the threads, on device emulated
+        with emulator.configured(order=order):
+            for again, result in zip(_run(device, case, RELU), first, strict=True):
+                checks.assert_same_bits(again, result)
 
 
 def test_arrays_that_are_not_contiguous(device: Device) -> None:

@@ -233,7 +233,7 @@ def test_a_refused_choice_changes_nothing(no_cupy: None) -> None:
     devices.set_device("cpu")
     with pytest.raises(RuntimeError):
         devices.set_device("cuda")
-    with pytest.raises(ValueError, match="device: name must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'emulated'; got 'gpu'"):
+    with pytest.raises(ValueError, match=r"device: name must be 'auto', 'cpu', .* 'emulated'; got 'gpu'"):
         devices.set_device("gpu")
     with pytest.raises(RuntimeError), devices.device("cuda"):
         pass
@@ -242,7 +242,7 @@ def test_a_refused_choice_changes_nothing(no_cupy: None) -> None:
 
 def test_the_variable_is_named_where_it_is_wrong(no_cupy: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUNET_DEVICE", "gpu")
-    with pytest.raises(ValueError, match="GPUNET_DEVICE: name must be 'auto', .* got 'gpu'"):
+    with pytest.raises(ValueError, match=r"GPUNET_DEVICE: name must be 'auto', .* got 'gpu'"):
         devices.current_device()
     monkeypatch.setenv("GPUNET_DEVICE", "cuda")
     with pytest.raises(RuntimeError, match="GPUNET_DEVICE: cuda:0 is not usable here: CuPy is not installed"):

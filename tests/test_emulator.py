@@ -101,6 +101,21 @@ def test_syncwarp_orders_the_lanes_of_a_warp() -> None:
 
 
 @pytest.mark.parametrize("real", ["float32", "float64"])
+def test_several_elements_are_copied_at_once(real: str) -> None:
+    x = np.arange(64, dtype=real)
+    y = output(64, dtype=real)
+    run(RIGHT, "copy_fours", on_emulator(x), y, block=16, real=real)
+    np.testing.assert_array_equal(to_host(y), x)
+
+
+def test_threads_may_share_the_bytes_of_a_word() -> None:
+    x = np.arange(64, dtype=np.uint8)
+    y = output(64, dtype=np.uint8)
+    run(RIGHT, "reverse_bytes", on_emulator(x), y)
+    np.testing.assert_array_equal(to_host(y), x[::-1])
+
+
+@pytest.mark.parametrize("real", ["float32", "float64"])
 def test_mathematical_functions_are_those_of_the_element_type(real: str) -> None:
     x = np.linspace(0.01, 3, 50).astype(real)
     y = output(14, 50, dtype=real)

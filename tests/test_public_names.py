@@ -34,6 +34,7 @@ MODULES = {
     "layers",
     "losses",
     "metrics",
+    "models",
     "optimizers",
     "regularizers",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy.typing as npt
 # The bit pattern of memory that nothing has written yet, by item size. Read as floats they are quiet NaNs, so that a
 # kernel that reads or leaves such an element spoils its result visibly; the checked emulator looks for the bits.
 UNWRITTEN_BITS = {1: 0xA5, 2: 0x7EA5, 4: 0x7FC5A5A5, 8: 0x7FF8A5A5A5A5A5A5}
+
+_ALIGNMENT = 256  # bytes
 
 
 class EmulatedArray(np.ndarray[Any, Any]):
@@ -69,6 +72,13 @@ def _refuse_host_arrays(where: str, values: Any) -> None:
 
 
 def empty_emulated(shape: tuple[int, ...], dtype: np.dtype[Any]) -> EmulatedArray:
-    """Return emulated memory filled with the bit pattern of memory that nothing has written."""
-    bits = np.full(shape, UNWRITTEN_BITS[dtype.itemsize], dtype=f"u{dtype.itemsize}")
-    return bits.view(dtype).view(EmulatedArray)
+    """Return emulated memory filled with the bit pattern of memory that nothing has written.
+
+    Like memory that CUDA allocates it starts at a multiple of 256 bytes, so that kernels may load vectors.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    bits = memory[start : start + size].view(f"u{dtype.itemsize}")
+    bits.fill(UNWRITTEN_BITS[dtype.itemsize])
+    return bits.view(dtype).reshape(shape).view(EmulatedArray)

@@ -25,6 +25,7 @@ from typing import Any
 
 from gpunet.backend import elf
 from gpunet.backend.compiler import Compiler, build, find_compiler, load
+from gpunet.backend.emulator_abi import STRUCT_BYTES
 from gpunet.backend.emulator_kernel import EmulatorError, Kernel, Size
 from gpunet.backend.emulator_workers import running
 from gpunet.backend.sources import launch_bounds, source
@@ -106,6 +107,8 @@ class Module:
         self.file = file
         self._path = path
         self._copies: list[ctypes.CDLL] = []
+        sizes = tuple(self.copy(0).emulator_struct_bytes(i) for i in range(len(STRUCT_BYTES)))
+        assert sizes == STRUCT_BYTES, f"emulator_abi.py is not what launch.hpp says: {STRUCT_BYTES} and {sizes} bytes"
         symbols = elf.Library(path)
         self.kernels = {entry: Kernel(file, entry, self.copy, symbols, checked) for entry in entries}
 

@@ -24,8 +24,8 @@ class ArrayArgument(ctypes.Structure):
         ("begin", ctypes.c_void_p),
         ("bytes", ctypes.c_ulonglong),
         ("cells", ctypes.c_void_p),
-        ("granule", ctypes.c_uint),
-        ("item_bytes", ctypes.c_uint),
+        ("cell_shift", ctypes.c_uint),
+        ("item_shift", ctypes.c_uint),
         ("number", ctypes.c_uint),
         ("writable", ctypes.c_uint),
         ("type", ctypes.c_char * 28),
@@ -44,6 +44,8 @@ class Checks(ctypes.Structure):
         ("shared_count", ctypes.c_uint),
         ("static_cells", ctypes.c_void_p),
         ("dynamic_cells", ctypes.c_void_p),
+        ("shared_shift", ctypes.c_uint),
+        ("needs_bytes", ctypes.c_uint),
         ("read_only_bytes", ctypes.c_ulonglong),
     )
 
@@ -70,6 +72,9 @@ class Launch(ctypes.Structure):
 # What the checked mode remembers of each element that a kernel may write: `Cell`, an array of three `Access`.
 ACCESS = np.dtype([("block", "u4"), ("barriers", "u4"), ("code", "u4"), ("thread", "u2"), ("meetings", "u2")])
 CELL = np.dtype([("writer", ACCESS), ("readers", ACCESS, 2)])
+
+# In the order of `emulator_struct_bytes` of runtime.cpp.
+STRUCT_BYTES = (*map(ctypes.sizeof, (Launch, Checks, ArrayArgument, SharedArray)), CELL.itemsize)
 
 _C_NAMES = {"f": "float", "d": "double", "i": "int", "q": "long long", "l": "long", "B": "unsigned char"}
 

@@ -47,6 +47,7 @@ class Kernel:
         self.parameters = parse_signature(signature().decode())
         self.most_threads = int(getattr(copy(0), f"emulator_bound_{entry}")())  # of a block: __launch_bounds__
         self.shared = [array for array in symbols.shared_arrays if array.kernel in ("", entry)]
+        self._shared_shift = 2  # the checked mode looks at words of shared memory; 0 where it must look at bytes
         self._seconds_per_block = 0.0  # in the last launch
         self._runners: dict[int, Callable[[Launch, Any], None]] = {}  # by worker
 
@@ -122,20 +123,11 @@ class Kernel:
     def _run_checked(self, launch: Launch, values: Sequence[Any]) -> None:
         """Run all blocks on one worker, on copies of the arrays; look for unwritten outputs afterwards."""
         arguments = CheckedArguments(self.parameters, values)
-        shared = [SharedArray(array.begin, array.end, array.name.encode()[:55]) for array in self.shared]
-        static_cells = np.zeros(launch.static_end - launch.static_begin, CELL)
-        dynamic_cells = np.zeros(launch.dynamic_bytes, CELL)
-        checks = Checks(
-            arrays=arguments.described,
-            shared=(SharedArray * len(shared))(*shared),
-            array_count=len(arguments.described),
-            shared_count=len(shared),
-            static_cells=static_cells.ctypes.data,
-            dynamic_cells=dynamic_cells.ctypes.data,
-            read_only_bytes=self._symbols.read_only_bytes,
-        )
-        launch.checks = ctypes.pointer(checks)
-        self._runner(0)(launch, pack(self.parameters, values, arguments.addresses))
+        if not self._run_with_checks(launch, values, arguments):
+            self._shared_shift = 0
+            launch.failed = launch.next_block = 0
+            arguments = CheckedArguments(self.parameters, values)
+            self._run_with_checks(launch, values, arguments)
         self._raise_report(launch)
         unwritten = arguments.unwritten()
         if unwritten is not None:
@@ -145,6 +137,25 @@ class Kernel:
                 text += f" in block {block}, thread {_coordinates(unwritten.thread, launch.block)}"
             raise EmulatorError(f"{self.where}: {text}")
         arguments.copy_back()
+
+    def _run_with_checks(self, launch: Launch, values: Sequence[Any], arguments: CheckedArguments) -> bool:
+        """Run all blocks; False if the kernel touches shared memory in pieces smaller than what is looked at."""
+        static_cells = np.zeros((launch.static_end >> self._shared_shift) + 1, CELL)
+        dynamic_cells = np.zeros((launch.dynamic_bytes >> self._shared_shift) + 1, CELL)
+        shared = [SharedArray(array.begin, array.end, array.name.encode()[:55]) for array in self.shared]
+        checks = Checks(
+            arrays=arguments.described,
+            shared=(SharedArray * len(shared))(*shared),
+            array_count=len(arguments.described),
+            shared_count=len(shared),
+            static_cells=static_cells.ctypes.data,
+            dynamic_cells=dynamic_cells.ctypes.data,
+            shared_shift=self._shared_shift,
+            read_only_bytes=self._symbols.read_only_bytes,
+        )
+        launch.checks = ctypes.pointer(checks)
+        self._runner(0)(launch, pack(self.parameters, values, arguments.addresses))
+        return not checks.needs_bytes
 
     def _raise_report(self, launch: Launch) -> None:
         """Raise what a thread reported, if one did. `@123@` in a report is an address of the library."""

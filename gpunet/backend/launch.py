@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -55,7 +56,7 @@ def ceil_div(a: int, b: int) -> int:
 
 
 def launch(
-    file: str,
+    file: str | Path,
     entry: str,
     *,
     grid: int | tuple[int, ...],
@@ -67,10 +68,12 @@ def launch(
 ) -> None:
     """Run kernel `entry` of `file` on the device of its array arguments.
 
-    `args` are passed in the kernel's order; None is a null pointer. `real` is the element type behind the kernels'
-    `REAL`, float32 or float64. `defines` reach the compiler as `-DNAME=value`; `shared_bytes` is the size of dynamic
-    shared memory. Arrays must be C-contiguous and on one device.
+    `file` is the name of one of our kernel files, or a `Path` to any other. `args` are passed in the kernel's order;
+    None is a null pointer. `real` is the element type behind the kernels' `REAL`, float32 or float64. `defines` reach
+    the compiler as `-DNAME=value`; `shared_bytes` is the size of dynamic shared memory. Arrays must be C-contiguous and
+    on one device.
     """
+    file = str(file.resolve()) if isinstance(file, Path) else file
     arrays = {f"argument {i}": argument for i, argument in enumerate(args) if is_array(argument)}
     device = common_device(f"{file}:{entry}", **arrays)  # type: ignore[arg-type]
     for name, array in arrays.items():

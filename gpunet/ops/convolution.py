@@ -14,7 +14,7 @@ from gpunet.ops.im2col import add_windows, blocks, inside, pad, window_matrices
 from gpunet.ops.windows import padded_output_size
 
 _FILE = "convolution.cu"
-_LARGEST_EXTENT = 2**30 - 1  # of an image with its padding, of a filter with its dilation: kernels hold them in ints
+_LARGEST_EXTENT = 2**30 - 1  # of padded images, dilated filters, strides: kernels add two of them in an int
 _MOST_GROUPS = 2**16 - 1  # CUDA's limit for the second axis of a grid
 
 
@@ -172,12 +172,13 @@ def _sizes(where: str, x: Shape, w: Shape, geometry: Geometry) -> _Sizes:
         raise ValueError(f"{where}: w must have shape {rule}; got {w}")
     if groups > _MOST_GROUPS:
         raise ValueError(f"{where}: groups must be at most {_MOST_GROUPS}; got {groups}")
-    out = []
+    out, extents = [], [n, c, f, *geometry.strides, *geometry.dilation]
     for i, kernel in enumerate((r, s)):
         stride, dilation, pads = geometry.strides[i], geometry.dilation[i], geometry.pads[i]
         out.append(padded_output_size(size[i], kernel, stride, dilation, pads, where))
-        if size[i] + sum(pads) > _LARGEST_EXTENT:
-            raise ValueError(f"{where}: a padded image must have at most {_LARGEST_EXTENT} rows and columns; got {x}")
+        extents.append(size[i] + sum(pads))
+    if max(extents) > _LARGEST_EXTENT:
+        raise ValueError(f"{where}: every size must be at most {_LARGEST_EXTENT}; got x {x}, w {w}, {geometry}")
     return _Sizes(x, w, (n, out[0], out[1], f), geometry)
 
 

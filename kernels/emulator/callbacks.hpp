@@ -15,15 +15,17 @@ static unsigned code_before(const void* next) {
 #define EMULATOR_ADDRESS(pointer) static_cast<const unsigned char*>(pointer)
 
 // Loads and stores of 1 to 16 bytes, in all their variants.
-#define EMULATOR_ACCESS(name, bytes, write) \
-    EMULATOR_CALLBACK void __tsan_##name(void* p) { emulator::check({EMULATOR_ADDRESS(p), bytes, write, EMULATOR_CODE}); }
-#define EMULATOR_ACCESSES(bytes)                              \
-    EMULATOR_ACCESS(read##bytes, bytes, false)                \
-    EMULATOR_ACCESS(write##bytes, bytes, true)                \
-    EMULATOR_ACCESS(unaligned_read##bytes, bytes, false)      \
-    EMULATOR_ACCESS(unaligned_write##bytes, bytes, true)      \
-    EMULATOR_ACCESS(volatile_read##bytes, bytes, false)       \
-    EMULATOR_ACCESS(volatile_write##bytes, bytes, true)
+#define EMULATOR_ACCESS(name, check, bytes, write) \
+    EMULATOR_CALLBACK void __tsan_##name(void* p) {              \
+        emulator::check({EMULATOR_ADDRESS(p), bytes, write, EMULATOR_CODE}); \
+    }
+#define EMULATOR_ACCESSES(bytes)                                 \
+    EMULATOR_ACCESS(read##bytes, check_aligned, bytes, false)    \
+    EMULATOR_ACCESS(write##bytes, check_aligned, bytes, true)    \
+    EMULATOR_ACCESS(unaligned_read##bytes, check, bytes, false)  \
+    EMULATOR_ACCESS(unaligned_write##bytes, check, bytes, true)  \
+    EMULATOR_ACCESS(volatile_read##bytes, check, bytes, false)   \
+    EMULATOR_ACCESS(volatile_write##bytes, check, bytes, true)
 EMULATOR_ACCESSES(1)
 EMULATOR_ACCESSES(2)
 EMULATOR_ACCESSES(4)
@@ -85,8 +87,6 @@ EMULATOR_CALLBACK void __ubsan_handle_out_of_bounds(const IndexDescription* what
     EMULATOR_CALLBACK void __ubsan_handle_##name(const SourcePlace* place, size_t, size_t) { \
         emulator::report("undefined behaviour at %s:%u: " what, place->file, place->line);   \
     }
-EMULATOR_UNDEFINED(type_mismatch_v1, "null or misaligned pointer")
-EMULATOR_UNDEFINED(pointer_overflow, "pointer arithmetic overflows, or starts from a null pointer")
 EMULATOR_UNDEFINED(add_overflow, "signed integer overflow of +")
 EMULATOR_UNDEFINED(sub_overflow, "signed integer overflow of -")
 EMULATOR_UNDEFINED(mul_overflow, "signed integer overflow of *")

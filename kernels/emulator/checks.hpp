@@ -13,20 +13,14 @@ namespace emulator {
 constexpr uint32_t UNWRITTEN_4 = 0x7FC5A5A5;
 constexpr uint64_t UNWRITTEN_8 = 0x7FF8A5A5A5A5A5A5;
 
-static const Checks* checks;
-
-// Forget who touched shared memory, before a block.
-static void forget_shared() {
-    memset(checks->static_cells, 0, sizeof(Cell) * (launch->static_end - launch->static_begin));
-    memset(checks->dynamic_cells, 0, sizeof(Cell) * launch->dynamic_bytes);
-}
+static Checks* checks;
 
 // One access as it is about to happen.
 struct Touch {
     const unsigned char* address;
     size_t bytes;
     bool write;
-    unsigned code; // the instruction, as distance from the beginning of the library; Python turns "@code@" into file:line
+    unsigned code; // the instruction, from the beginning of the library; Python turns "@code@" into file:line
 };
 
 // A kind of memory: an array among the arguments, or (if that is null) shared memory.
@@ -36,14 +30,12 @@ struct Place {
     bool dynamic;     // shared memory
 };
 
-static long long floor_divide(long long a, long long b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
-
 // "element 5 of argument 1 (const float*, 10 elements)"
 static void describe(const Place& place, char* text, size_t size) {
     if (place.array) {
-        const long long item = place.array->item_bytes;
-        snprintf(text, size, "element %lld of argument %u (%s, %lld elements)", floor_divide(place.offset, item),
-                 place.array->number, place.array->type, static_cast<long long>(place.array->bytes) / item);
+        const ArrayArgument& array = *place.array;
+        snprintf(text, size, "element %lld of argument %u (%s, %llu elements)", place.offset >> array.item_shift,
+                 array.number, array.type, array.bytes >> array.item_shift);
     } else if (place.dynamic) {
         snprintf(text, size, "byte %lld of dynamic shared memory (%u bytes)", place.offset, launch->dynamic_bytes);
     } else {
@@ -60,7 +52,9 @@ static void describe(const Place& place, char* text, size_t size) {
     }
 }
 
-[[noreturn]] static void report_out_of_bounds(const Touch& touch, const Place& place) {
+// `end` is where the memory ends; the report names the first byte that is not in it.
+[[noreturn]] static void report_out_of_bounds(const Touch& touch, Place place, long long end) {
+    if (place.offset >= 0 && place.offset < end) place.offset = end;
     char text[200];
     describe(place, text, sizeof text);
     report("out-of-bounds %s of %zu bytes at @%u@: %s", touch.write ? "write" : "read", touch.bytes, touch.code, text);
@@ -87,14 +81,46 @@ static void check_cells(Cell* cells, size_t count, const Touch& touch, const Pla
     }
 }
 
-static void check_shared(const Touch& touch, const Place& place, Cell* cells) {
-    for (size_t byte = 0; byte < touch.bytes && !touch.write; ++byte) {
-        if (cells[byte].writer.block != 0) continue;
+// Shared memory of the block: its cells stand for 4 bytes each, or for one byte in a kernel that was seen to touch less
+// than 4 bytes at a time (Python then runs it again).
+static void check_shared(const Touch& touch, const Place& place, Cell* cells, size_t offset) {
+    const unsigned shift = checks->shared_shift;
+    if (((touch.bytes | offset) & ((1u << shift) - 1)) != 0) {
+        checks->needs_bytes = 1;
+        abandon();
+    }
+    cells += offset >> shift;
+    const size_t count = touch.bytes >> shift;
+    for (size_t i = 0; i < count && !touch.write; ++i) {
+        if (cells[i].writer.block != 0) continue;
         char text[200];
         describe(place, text, sizeof text);
-        report("uninitialised read at @%u@: nothing in this block has written %s so far; is a __syncthreads missing?", touch.code, text);
+        report("uninitialised read at @%u@: nothing in this block has written %s so far; is a __syncthreads missing?",
+               touch.code, text);
     }
-    check_cells(cells, touch.bytes, touch, place);
+    check_cells(cells, count, touch, place);
+}
+
+static bool is_inside(const Touch& touch, long long offset, unsigned long long bytes) {
+    return offset >= 0 && offset + touch.bytes <= bytes;
+}
+
+static void check_static_shared(const Touch& touch) {
+    const Place place = {nullptr, touch.address - shared_begin, false};
+    for (const SharedArray* a = checks->shared; a < checks->shared + checks->shared_count; ++a) {
+        if (is_inside(touch, place.offset - a->begin, a->end - a->begin)) {
+            return check_shared(touch, place, checks->static_cells, place.offset);
+        }
+    }
+    report_out_of_bounds(touch, place, 0);
+}
+
+static void check_dynamic_shared(const Touch& touch) {
+    const Place place = {nullptr, touch.address - dynamic_shared, true};
+    if (!is_inside(touch, place.offset, launch->dynamic_bytes)) {
+        report_out_of_bounds(touch, place, launch->dynamic_bytes);
+    }
+    check_shared(touch, place, checks->dynamic_cells, place.offset);
 }
 
 static bool is_unwritten(const unsigned char* item, unsigned bytes) {
@@ -103,59 +129,48 @@ static bool is_unwritten(const unsigned char* item, unsigned bytes) {
                         : false;
 }
 
-static void check_array(const Touch& touch, const Place& place) {
-    const ArrayArgument& array = *place.array;
+static void check_array(const Touch& touch, const ArrayArgument& array) {
+    const Place place = {&array, touch.address - array.begin, false};
+    if (!is_inside(touch, place.offset, array.bytes)) {
+        report_out_of_bounds(touch, place, static_cast<long long>(array.bytes));
+    }
     char text[200];
     if (touch.write && !array.writable) {
         describe(place, text, sizeof text);
         report("write at @%u@ to a const array: %s", touch.code, text);
     }
-    const size_t first = place.offset / array.item_bytes, last = (place.offset + touch.bytes - 1) / array.item_bytes;
-    for (size_t item = first; item <= last && !touch.write; ++item) {
-        if (!is_unwritten(array.begin + item * array.item_bytes, array.item_bytes)) continue;
-        describe({place.array, static_cast<long long>(item * array.item_bytes), false}, text, sizeof text);
+    const size_t first = static_cast<size_t>(place.offset), last = first + touch.bytes - 1;
+    for (size_t item = first >> array.item_shift; item <= last >> array.item_shift && !touch.write; ++item) {
+        if (!is_unwritten(array.begin + (item << array.item_shift), 1u << array.item_shift)) continue;
+        describe({&array, static_cast<long long>(item << array.item_shift), false}, text, sizeof text);
         report("uninitialised read at @%u@: nothing has written %s", touch.code, text);
     }
     if (!array.writable) return;
-    const size_t begin = place.offset / array.granule, end = (place.offset + touch.bytes - 1) / array.granule + 1;
-    check_cells(array.cells + begin, end - begin, touch, place);
+    const size_t first_cell = first >> array.cell_shift, last_cell = last >> array.cell_shift;
+    check_cells(array.cells + first_cell, last_cell - first_cell + 1, touch, place);
 }
 
-// The array among the arguments that holds `address`, else the one that is nearest.
-static Place find_array(const unsigned char* address) {
-    Place best = {nullptr, 0, false};
-    unsigned long long best_gap = ~0ull;
+// An address that belongs to nothing: say what it is nearest to.
+[[noreturn]] static void report_stray(const Touch& touch) {
+    constexpr long long NEAR_SHARED = 1 << 20; // bytes; an address within them was meant for a shared array
+    const long long offset = touch.address - shared_begin;
+    if (-NEAR_SHARED < offset && offset < NEAR_SHARED) report_out_of_bounds(touch, {nullptr, offset, false}, 0);
+    if (reinterpret_cast<size_t>(touch.address) < 1 << 16) {
+        report("%s through a null pointer at @%u@", touch.write ? "write" : "read", touch.code);
+    }
+    const ArrayArgument* nearest = nullptr;
+    unsigned long long smallest = ~0ull;
     for (const ArrayArgument* array = checks->arrays; array < checks->arrays + checks->array_count; ++array) {
-        const long long offset = address - array->begin;
-        const long long past = offset - static_cast<long long>(array->bytes) + 1;
-        const unsigned long long gap = offset < 0 ? -offset : past > 0 ? past : 0;
-        if (gap < best_gap) {
-            best = {array, offset, false};
-            best_gap = gap;
-            if (gap == 0) break;
+        const long long before = array->begin - touch.address;
+        const long long past = -before - static_cast<long long>(array->bytes) + 1;
+        const unsigned long long gap = static_cast<unsigned long long>(before > 0 ? before : past);
+        if (gap < smallest) {
+            nearest = array;
+            smallest = gap;
         }
     }
-    return best;
-}
-
-static bool is_inside(const Touch& touch, const Place& place, unsigned long long bytes) {
-    return place.offset >= 0 && place.offset + touch.bytes <= bytes;
-}
-
-static void check_static_shared(const Touch& touch) {
-    const Place place = {nullptr, touch.address - shared_begin, false};
-    for (const SharedArray* a = checks->shared; a < checks->shared + checks->shared_count; ++a) {
-        if (place.offset >= a->begin && place.offset + touch.bytes <= a->end) {
-            return check_shared(touch, place, checks->static_cells + place.offset - launch->static_begin);
-        }
-    }
-    report_out_of_bounds(touch, place);
-}
-
-static void check_dynamic_shared(const Touch& touch) {
-    const Place place = {nullptr, touch.address - dynamic_shared, true};
-    if (!is_inside(touch, place, launch->dynamic_bytes)) report_out_of_bounds(touch, place);
-    check_shared(touch, place, checks->dynamic_cells + place.offset);
+    if (!nearest) report("out-of-bounds access at @%u@: the kernel has no arrays", touch.code);
+    report_out_of_bounds(touch, {nearest, touch.address - nearest->begin, false}, 0);
 }
 
 static void check(const Touch& touch) {
@@ -163,19 +178,35 @@ static void check(const Touch& touch) {
         return static_cast<size_t>(touch.address - static_cast<const unsigned char*>(begin)) < bytes;
     };
     if (lies_in(stacks, MOST_THREADS * STACK_BYTES)) return;
+    if (lies_in(shared_begin + launch->static_begin, launch->static_end - launch->static_begin)) {
+        return check_static_shared(touch);
+    }
+    for (const ArrayArgument* array = checks->arrays; array < checks->arrays + checks->array_count; ++array) {
+        if (lies_in(array->begin, array->bytes)) return check_array(touch, *array);
+    }
+    if (lies_in(dynamic_shared, sizeof dynamic_shared)) return check_dynamic_shared(touch);
+    if (touch.write) report_stray(touch);
+    // What a kernel may only read: its indices, and tables of constants.
     if (lies_in(&threadIdx, sizeof threadIdx) || lies_in(&blockIdx, sizeof blockIdx)) return;
     if (lies_in(&blockDim, sizeof blockDim) || lies_in(&gridDim, sizeof gridDim)) return;
-    const Place place = find_array(touch.address);
-    if (place.array && is_inside(touch, place, place.array->bytes)) return check_array(touch, place);
-    if (lies_in(dynamic_shared, sizeof dynamic_shared)) return check_dynamic_shared(touch);
-    if (lies_in(library_begin, checks->read_only_bytes) && !touch.write) return; // a table of constants
-    const size_t image = 1 << 20; // an address this near to the shared arrays was meant for them
-    if (lies_in(shared_begin - image, 2 * image)) return check_static_shared(touch);
-    if (lies_in(nullptr, 1 << 16)) {
-        report("%s through a null pointer at @%u@", touch.write ? "write" : "read", touch.code);
+    if (lies_in(library_begin, checks->read_only_bytes)) return;
+    report_stray(touch);
+}
+
+// A load or store of 1, 2, 4, 8 or 16 bytes, of a type that has to be aligned.
+static void check_aligned(const Touch& touch) {
+    if ((reinterpret_cast<size_t>(touch.address) & (touch.bytes - 1)) != 0) {
+        report("misaligned %s of %zu bytes at @%u@", touch.write ? "write" : "read", touch.bytes, touch.code);
     }
-    if (!place.array) report("out-of-bounds access at @%u@: the kernel has no arrays", touch.code);
-    report_out_of_bounds(touch, place);
+    check(touch);
+}
+
+// Prepare for a block: shared memory is nobody's.
+static void forget_shared() {
+    const unsigned shift = checks->shared_shift;
+    const size_t begin = launch->static_begin >> shift, end = (launch->static_end >> shift) + 1;
+    memset(checks->static_cells + begin, 0, sizeof(Cell) * (end - begin));
+    memset(checks->dynamic_cells, 0, sizeof(Cell) * ((launch->dynamic_bytes >> shift) + 1));
 }
 
 } // namespace emulator

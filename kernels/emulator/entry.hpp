@@ -1,6 +1,6 @@
 // Entry points: how Python calls a kernel whose parameters it only knows at run time.
 //
-// For each kernel, Python appends `EMULATOR_ENTRY(name, its launch bounds)` to the source. That exports a function which
+// For each kernel, Python appends `EMULATOR_ENTRY(name, launch bounds)` to the source. That exports a function which
 // takes all arguments as an array of addresses, the launch bound, and the kernel's signature: for all parameters a
 // letter `r` (pointer to const), `w` (pointer) or `s` (scalar), then for all of them NumPy's letter for the type.
 #pragma once
@@ -62,7 +62,6 @@ constexpr int launch_bound(int threads = MOST_THREADS, int = 0, int = 0) { retur
 
 } // namespace emulator
 
-#define EMULATOR_EXPORT extern "C" __attribute__((visibility("default")))
 #define EMULATOR_ENTRY(name, ...)                                                                  \
     EMULATOR_EXPORT const char* emulator_signature_##name() { return emulator::signature(name); }  \
     EMULATOR_EXPORT int emulator_bound_##name() { return emulator::launch_bound(__VA_ARGS__); }    \

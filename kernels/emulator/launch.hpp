@@ -24,8 +24,9 @@ struct Cell {
 struct ArrayArgument {
     unsigned char* begin;
     unsigned long long bytes;
-    Cell* cells; // one per `granule`; null if the parameter is const
-    unsigned granule, item_bytes;
+    Cell* cells;         // one per 2^cell_shift bytes; null if the parameter is const
+    unsigned cell_shift; // less than item_shift only if arrays of different types overlap
+    unsigned item_shift; // an element has 2^item_shift bytes
     unsigned number; // among the arguments
     unsigned writable;
     char type[28]; // for messages: "const float*"
@@ -42,8 +43,10 @@ struct Checks {
     const ArrayArgument* arrays; // those that can be written first
     const SharedArray* shared;
     unsigned array_count, shared_count;
-    Cell* static_cells;  // one per byte, from Launch::static_begin
-    Cell* dynamic_cells; // one per byte
+    Cell* static_cells;    // one per 2^shared_shift bytes of the section of static shared memory
+    Cell* dynamic_cells;   // likewise of dynamic shared memory
+    unsigned shared_shift; // 2, or 0
+    unsigned needs_bytes;  // set when 2 is too coarse: the launch was abandoned
     unsigned long long read_only_bytes; // code and constants, from the beginning of the library
 };
 
@@ -52,7 +55,7 @@ struct Launch {
     dim3 grid, block;
     unsigned dynamic_bytes;            // dynamic shared memory
     unsigned static_begin, static_end; // the kernel's arrays in the section of static shared memory
-    const Checks* checks;              // null in the fast mode
+    Checks* checks;                    // null in the fast mode
     long long order;                   // in which the threads of a block run
     long long blocks;                  // of the grid
     long long next_block;              // not yet taken by a worker

@@ -1,5 +1,7 @@
-// What differs between ELF (Linux, BSD) and Mach-O (macOS; written from its documentation, not tried yet).
+// Names that differ between ELF (Linux, BSD) and Mach-O (macOS; written from its documentation, not tried yet).
 #pragma once
+
+#define EMULATOR_EXPORT extern "C" __attribute__((visibility("default")))
 
 #ifdef __APPLE__
 #define EMULATOR_SHARED_SECTION "__DATA,gpunet_shared"

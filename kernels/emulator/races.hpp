@@ -9,9 +9,10 @@
 
 namespace emulator {
 
+static unsigned block_number; // in the grid, plus 1
+
 static Access access_now(unsigned code) {
-    const unsigned block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
-    return {block + 1, barriers_passed, code, static_cast<unsigned short>(current),
+    return {block_number, barriers_passed, code, static_cast<unsigned short>(current),
             static_cast<unsigned short>(meetings_passed[current / WARP])};
 }
 
@@ -23,7 +24,7 @@ static int distance(const Access& a, const Access& b) {
 }
 
 // Whether `earlier`, if it is anybody's, is ordered before `now`.
-static bool ordered(const Access& earlier, const Access& now) {
+static inline bool ordered(const Access& earlier, const Access& now) {
     if (earlier.block == 0 || same_thread(earlier, now)) return true;
     const int far = distance(earlier, now);
     return (far < 2 && earlier.barriers != now.barriers) || (far == 0 && earlier.meetings != now.meetings);
@@ -40,7 +41,8 @@ static const Access* find_race(const Cell& cell, const Access& now, bool write) 
 }
 
 // Remember an access. Two readers are enough: a write that is unordered with any reader is unordered with one of the
-// two, if those that are ordered before a new reader make room for it, and else the two are kept as far apart as can be.
+// two, if those that are ordered before a new reader make room for it, and else the two are kept as far apart as they
+// can be.
 static void remember(Cell& cell, const Access& now, bool write) {
     if (write) {
         cell.writer = now;

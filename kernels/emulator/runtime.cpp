@@ -1,8 +1,6 @@
 // The part of the emulator that is compiled once and linked to every kernel file; in the checked mode with the checks.
 #include "collectives.hpp"
 
-#define EMULATOR_EXPORT extern "C" __attribute__((visibility("default")))
-
 namespace emulator {
 
 #pragma GCC visibility push(hidden)
@@ -32,6 +30,13 @@ using namespace emulator;
 
 EMULATOR_EXPORT void* emulator_map_stacks() { return map_stacks(); }
 
+// The sizes of the structs that Python lays out, for it to compare.
+EMULATOR_EXPORT unsigned emulator_struct_bytes(unsigned number) {
+    constexpr unsigned BYTES[] = {sizeof(Launch), sizeof(Checks), sizeof(ArrayArgument), sizeof(SharedArray),
+                                  sizeof(Cell)};
+    return BYTES[number];
+}
+
 EMULATOR_EXPORT size_t emulator_shared_bytes() { return static_cast<size_t>(shared_end - shared_begin); }
 
 static void prepare_block(unsigned long long block) {
@@ -44,12 +49,14 @@ static void prepare_block(unsigned long long block) {
     random_state = static_cast<unsigned long long>(launch->order) * 1000003 + block;
 #ifdef EMULATOR_CHECKED
     checks = launch->checks;
+    block_number = static_cast<unsigned>(block) + 1;
     forget_shared();
 #endif
 }
 
 // Run blocks of a launch until none is left. Every worker calls this, each in its own copy of the library.
-EMULATOR_EXPORT void emulator_run(Launch* shared_launch, void (*entry)(void* const*), void* const* values, void* memory) {
+EMULATOR_EXPORT void emulator_run(Launch* shared_launch, void (*entry)(void* const*), void* const* values,
+                                  void* memory) {
     launch = shared_launch;
     kernel = entry;
     arguments = values;

@@ -50,6 +50,14 @@ static unsigned barriers_passed; // in this block
 
 static unsigned free_stacks[MOST_THREADS], free_count;
 
+// Leave the block at once.
+[[noreturn]] static void abandon() {
+    __atomic_store_n(&launch->failed, 1, __ATOMIC_RELAXED);
+    void* left;
+    emulator_switch(&left, main_stack);
+    __builtin_unreachable();
+}
+
 // Record what went wrong, for Python, and abandon the block. The first report of a launch wins.
 [[noreturn]] __attribute__((format(printf, 1, 2))) static void report(const char* format, ...) {
     if (!__atomic_exchange_n(&launch->failed, 1, __ATOMIC_RELAXED)) {
@@ -60,9 +68,7 @@ static unsigned free_stacks[MOST_THREADS], free_count;
         launch->failed_block = blockIdx;
         launch->failed_thread = threadIdx;
     }
-    void* abandoned;
-    emulator_switch(&abandoned, main_stack);
-    __builtin_unreachable();
+    abandon();
 }
 
 inline void become(unsigned thread) {
@@ -99,7 +105,10 @@ static void describe_thread(unsigned thread, char* text, size_t size) {
     while (states[waiting] == State::DONE) ++waiting;
     const Location where = threads[waiting].waits_at;
     unsigned absent = 0;
-    while (states[absent] == states[waiting] && threads[absent].waits_at.line == where.line) ++absent;
+    while (absent + 1 < thread_count && states[absent] == states[waiting] &&
+           threads[absent].waits_at.line == where.line) {
+        ++absent;
+    }
     char reason[200];
     describe_thread(absent, reason, sizeof reason);
     become(waiting);
@@ -146,7 +155,7 @@ static void run_threads() {
         states[current] = State::DONE;
         ++done;
         const unsigned next = next_thread();
-        void* left;
+        void* left; // nobody comes back to a stack that has been left here
         if (next == thread_count) emulator_switch(&left, main_stack);
         become(next);
         if (states[next] == State::NEW) continue;
@@ -196,8 +205,8 @@ static void prepare_threads() {
 static void run_block() {
     memset(states, static_cast<int>(State::NEW), thread_count);
     at_barrier = done = barriers_passed = 0;
-    free_count = MOST_THREADS;
-    for (unsigned i = 0; i < MOST_THREADS; ++i) free_stacks[i] = MOST_THREADS - 1 - i;
+    free_count = thread_count;
+    for (unsigned i = 0; i < thread_count; ++i) free_stacks[i] = thread_count - 1 - i;
     arrange_round();
     become(next_thread());
     emulator_switch(&main_stack, fresh_stack(stacks, free_stacks[free_count - 1], run_threads));

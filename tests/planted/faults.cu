@@ -65,6 +65,22 @@ extern "C" __global__ void read_past(const REAL* __restrict__ x, REAL* __restric
     y[i] = x[i + 1];  // fault: read_past
 }
 
+// One thread, in a loop that a compiler may turn into memset.
+extern "C" __global__ void fill_past(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < 65; ++i) y[i] = 0;  // fault: fill_past
+    }
+}
+
+struct __align__(4 * sizeof(REAL)) Four {
+    REAL x, y, z, w;
+};
+
+extern "C" __global__ void read_four_past(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    const Index i = global_thread();
+    if (i < 16) reinterpret_cast<Four*>(y)[i] = reinterpret_cast<const Four*>(x)[i + 1];  // fault: read_four_past
+}
+
 extern "C" __global__ void write_before(const REAL* __restrict__ x, REAL* __restrict__ y) {
     const Index i = global_thread();
     y[i - 1] = x[i];  // fault: write_before
@@ -159,6 +175,11 @@ extern "C" __global__ void warp_barrier_between_warps(const REAL* __restrict__ x
 extern "C" __global__ void write_const(const REAL* __restrict__ x, REAL* __restrict__ y) {
     const_cast<REAL*>(x)[threadIdx.x] = 0;  // fault: write_const
     y[threadIdx.x] = 0;
+}
+
+extern "C" __global__ void misaligned(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    const unsigned char* const bytes = reinterpret_cast<const unsigned char*>(x) + 1;
+    y[threadIdx.x] = *reinterpret_cast<const REAL*>(bytes);  // fault: misaligned
 }
 
 extern "C" __global__ void overflow(const REAL* __restrict__ x, REAL* __restrict__ y) {

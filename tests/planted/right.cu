@@ -69,8 +69,9 @@ extern "C" __global__ void functions(const REAL* __restrict__ x, REAL* __restric
     const Index i = global_thread();
     if (i >= n) return;
     const REAL a = x[i];
-    const REAL values[] = {exp(a),  expm1(a),          log(a),     log1p(a),   tanh(a),      erf(a),         sqrt(a),
-                           fabs(a), pow(a, REAL(1.5)), fmin(a, 1), fmax(a, 1), fma(a, a, a), min(a, REAL(1)), max(a, REAL(1))};
+    const REAL one = 1;
+    const REAL values[] = {exp(a),  expm1(a),          log(a),       log1p(a),     tanh(a),      erf(a),      sqrt(a),
+                           fabs(a), pow(a, REAL(1.5)), fmin(a, one), fmax(a, one), fma(a, a, a), min(a, one), max(a, one)};
     for (int k = 0; k < 14; ++k) y[k * n + i] = values[k];
 }
 
@@ -91,7 +92,8 @@ extern "C" __global__ void __launch_bounds__(64) running_order(int* __restrict__
 }
 
 extern "C" __global__ void types(const double* a, float* b, const int* c, unsigned char* d, Index e, REAL f) {
-    if (a) b[0] = static_cast<float>(a[0]) + static_cast<float>(c[0]) + static_cast<float>(d[0]) + static_cast<float>(e) + f;
+    if (!a) return;
+    b[0] = static_cast<float>(a[0]) + static_cast<float>(c[0] + d[0]) + static_cast<float>(e) + static_cast<float>(f);
 }
 
 extern "C" __global__ void __launch_bounds__(64, 2) bounded(REAL* __restrict__ y) { y[threadIdx.x] = 0; }
@@ -107,4 +109,23 @@ extern "C" __global__ void __launch_bounds__(64) iterate(const REAL* __restrict_
         __syncthreads();
     }
     y[global_thread()] = value;
+}
+
+struct __align__(4 * sizeof(REAL)) Four {
+    REAL x, y, z, w;
+};
+
+// Accesses to several elements at once.
+extern "C" __global__ void copy_fours(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    const Index i = global_thread();
+    reinterpret_cast<Four*>(y)[i] = reinterpret_cast<const Four*>(x)[i];
+}
+
+// Bytes of one word of shared memory that belong to different threads.
+extern "C" __global__ void __launch_bounds__(64) reverse_bytes(const unsigned char* __restrict__ x,
+                                                               unsigned char* __restrict__ y) {
+    __shared__ unsigned char tile[64];
+    tile[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    y[threadIdx.x] = tile[63 - threadIdx.x];
 }
