@@ -1,0 +1,126 @@
+"""Every kernel, as it was asked for by this session's tests, compiles and fits for seven generations of GPUs.
+
+conftest.py puts this file last. When only a part of the suite runs, a step of a small network is trained first, so
+that there is something to compile.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import nvrtc
+import pytest
+
+import gpunet
+from gpunet.backend import devices, launch
+from gpunet.backend.arrays import EMULATED
+from gpunet.backend.sources import kernel_files, source
+
+_WHY_NOT = nvrtc.unavailable()
+pytestmark = pytest.mark.skipif(_WHY_NOT is not None, reason=str(_WHY_NOT))
+
+SPILLING = r"""
+extern "C" __global__ void __launch_bounds__(1024, 2) spilling(REAL* y, const REAL* x) {
+    REAL a[64];
+    #pragma unroll
+    for (int i = 0; i < 64; i++) a[i] = x[i * blockDim.x + threadIdx.x];
+    for (int turn = 0; turn < 100; turn++) {
+        #pragma unroll
+        for (int i = 0; i < 64; i++) a[i] = fma(a[i], a[(i * 7 + 3) % 64], x[turn + i]);
+    }
+    #pragma unroll
+    for (int i = 0; i < 64; i++) y[i * blockDim.x + threadIdx.x] = a[i];
+}
+extern "C" __global__ void sharing(REAL* y) {
+    __shared__ REAL tile[256];
+    tile[threadIdx.x] = y[threadIdx.x];
+    __syncthreads();
+    y[threadIdx.x] = tile[255 - threadIdx.x];
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def asked() -> dict[tuple[str, tuple[str, ...]], set[launch.Launch]]:
+    """All launches of this session, by kernel file and compiler options."""
+    if devices.examine(EMULATED).usable and len({entry.file for entry in launch.launched}) < 5:
+        _train_a_step()
+    groups: dict[tuple[str, tuple[str, ...]], set[launch.Launch]] = defaultdict(set)
+    for entry in launch.launched:
+        if entry.file in kernel_files():
+            groups[entry.file, entry.options].add(entry)
+    if not groups:
+        pytest.skip("no kernel was launched in this session")
+    return groups
+
+
+def _train_a_step() -> None:
+    with gpunet.device("emulated"):
+        model = gpunet.Sequential(
+            [
+                gpunet.layers.Conv2D(8, 3, activation="relu", input_shape=(8, 8, 1)),
+                gpunet.layers.MaxPooling2D(),
+                gpunet.layers.Dropout(0.5),
+                gpunet.layers.Flatten(),
+                gpunet.layers.Dense(10, activation="softmax"),
+            ]
+        )
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.train_on_batch(np.ones((4, 8, 8, 1), np.float32), np.arange(4))
+
+
+@pytest.mark.parametrize("architecture", nvrtc.SHARED_LIMIT)
+def test_every_configuration_compiles_and_fits(
+    architecture: int, asked: dict[tuple[str, tuple[str, ...]], set[launch.Launch]]
+) -> None:
+    def examine(configuration: tuple[str, tuple[str, ...]]) -> list[str]:
+        file, options = configuration
+        entries = {entry.entry for entry in asked[configuration]}
+        try:
+            needs = nvrtc.compile_for(architecture, nvrtc.only(source(file), entries), options)
+        except AssertionError as error:
+            return [f"{file} {' '.join(options)}: {error}"]
+        return [
+            f"{file}:{entry.entry} {' '.join(options)}: {fault}"
+            for entry in sorted(asked[configuration])  # KeyError if one was not compiled
+            for fault in nvrtc.faults(architecture, needs[entry.entry], entry.threads, entry.shared_bytes)
+        ]
+
+    # NVRTC runs outside Python's lock, so threads use all cores.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        faults = [fault for some in pool.map(examine, sorted(asked)) for fault in some]
+    assert not faults, f"{len(faults)} faults:\n" + "\n".join(faults)
+
+
+@pytest.mark.parametrize("architecture", nvrtc.SHARED_LIMIT)
+def test_a_planted_spill_is_seen(architecture: int) -> None:
+    needs = nvrtc.compile_for(architecture, SPILLING, ("-DREAL=double",))
+    (fault,) = nvrtc.faults(architecture, needs["spilling"], 1024, 0)
+    assert fault.startswith(f"sm_{architecture}: spills ")
+    assert nvrtc.faults(architecture, needs["sharing"], 256, 0) == []
+    assert needs["sharing"].shared == 256 * 8
+
+
+def test_a_planted_error_is_seen_with_its_line() -> None:
+    with pytest.raises(AssertionError, match=r"(?s)sm_80: NVRTC_ERROR_COMPILATION.*planted\.cu\(2\).*misspelt"):
+        nvrtc.compile_for(80, '#line 1 "planted.cu"\nextern "C" __global__ void k(float* y) {\n*y = misspelt; }\n', ())
+
+
+@pytest.mark.parametrize(
+    "registers, threads, shared, expected",
+    [
+        (255, 256, 0, []),
+        (256, 32, 0, ["uses 256 registers a thread"]),
+        (64, 1024, 0, []),
+        (65, 1024, 0, ["uses 73728 registers for a block of 1024 threads"]),
+        (129, 481, 0, ["uses 69632 registers for a block of 481 threads"]),
+        (32, 256, 98 * 1024, []),
+        (32, 256, 99 * 1024, ["uses 102400 bytes of shared memory a block"]),
+    ],
+)
+def test_limits(registers: int, threads: int, shared: int, expected: list[str]) -> None:
+    needs = nvrtc.Needs(registers, spilled=0, shared=1024)
+    assert nvrtc.faults(86, needs, threads, shared) == [f"sm_86: {text}" for text in expected]
