@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 
 import gpunet
-from gpunet.backend import devices
+from gpunet.backend import devices, emulator
 from gpunet.backend.arrays import Device, parse_device
 from gpunet.backend.random import set_random_seed
 
@@ -38,11 +38,15 @@ hypothesis.settings.load_profile("gpunet")
 
 @pytest.fixture(params=["cpu", "emulated", "cuda"])
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
-    """The device that the test runs on, current while it runs; skipped with the reason where it is not usable."""
+    """The device that the test runs on, current while it runs; skipped with the reason where it is not usable.
+
+    On `emulated` every access of every thread is checked, unless GPUNET_EMULATOR_CHECK says 0.
+    """
     report = devices.examine(parse_device(request.param))
     if not report.usable:
         pytest.skip(f"{request.param}: {report.reason}")
-    with devices.device(request.param) as current:
+    checked = os.environ.get("GPUNET_EMULATOR_CHECK", "1") != "0"
+    with devices.device(request.param) as current, emulator.configured(checked=checked):
         yield current
 
 
