@@ -12,8 +12,8 @@ import pytest
 
 import gpunet
 from gpunet import Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Sequential
-from gpunet.backend import devices
-from gpunet.backend.arrays import Device, HostArray, to_host
+from gpunet.backend import devices, emulator
+from gpunet.backend.arrays import EMULATED, Device, HostArray, to_host
 from gpunet.callbacks import LambdaCallback
 from gpunet.datasets import load_digits, resize
 from gpunet.layers import dropout
@@ -100,7 +100,27 @@ def test_a_training_run_is_the_same_on_every_device(
 
 
 def test_a_second_run_on_the_cpu_has_the_same_bits(on_cpu: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    again = _train("cpu", monkeypatch)
-    assert again.losses == on_cpu.losses
-    for a, b in zip(again.final_weights, on_cpu.final_weights, strict=True):
+    _assert_same_run(_train("cpu", monkeypatch), on_cpu)
+
+
+@pytest.fixture(scope="module")
+def on_emulated() -> Run:
+    report = devices.examine(EMULATED)
+    if not report.usable:
+        pytest.skip(f"emulated: {report.reason}")
+    with pytest.MonkeyPatch.context() as patch:
+        return _train("emulated", patch)
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse", 7])
+def test_a_second_run_on_emulated_has_the_same_bits(
+    order: str | int, on_emulated: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with emulator.configured(order=order):
+        _assert_same_run(_train("emulated", monkeypatch), on_emulated)
+
+
+def _assert_same_run(run: Run, other: Run) -> None:
+    assert run.losses == other.losses
+    for a, b in zip(run.final_weights, other.final_weights, strict=True):
         checks.assert_same_bits(a, b)
