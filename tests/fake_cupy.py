@@ -17,15 +17,12 @@ class OutOfMemoryError(MemoryError):
 
 
 class FakeNdarray:
-    """As cupy.ndarray: memory on a pretended GPU. gpunet knows a CuPy array by its module and its interface."""
-
-    __module__ = "cupy"
+    """As cupy.ndarray: memory on a pretended GPU."""
 
     def __init__(self, memory: np.ndarray, device: int) -> None:
         self.memory = memory
         self.device = SimpleNamespace(id=device)
         self.shape, self.dtype, self.size, self.flags = memory.shape, memory.dtype, memory.size, memory.flags
-        self.__cuda_array_interface__ = memory.__array_interface__
 
     def fill(self, value: float) -> None:
         self.memory.fill(value)

@@ -58,6 +58,7 @@ FAULTS = {
         "uninitialised read at LINE: nothing in this block has written byte 252 of shared array `tile`",
         0,
     ),
+    "missing_barrier_for_bytes": ("uninitialised read at LINE: nothing in this block has written byte 1 of shared", 0),
     "missing_second_barrier": (
         "race: reads byte 124 of shared array `tile` (256 bytes) at LINE; thread (31, 0, 0) of",
         32,

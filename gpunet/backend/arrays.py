@@ -10,6 +10,7 @@ import atexit
 import math
 import os
 import shutil
+import sys
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ def device_of(array: Array) -> Device:
 
 def is_cupy(value: object) -> bool:
     """Tell whether `value` is a CuPy array, without importing CuPy."""
-    return type(value).__module__.partition(".")[0] == "cupy" and hasattr(value, "__cuda_array_interface__")
+    return isinstance(value, getattr(sys.modules.get("cupy"), "ndarray", ()))
 
 
 def is_array(value: object) -> bool:

@@ -38,8 +38,8 @@ _FLAGS = (
     "-fno-rtti",
     "-fno-stack-protector",
     "-fno-sanitize=undefined",  # ziglang's default
-    "-Wframe-larger-than=32768",  # an error (see _compile): the stack of a CUDA thread has 64 KiB
 )
+_FRAME_LIMIT = 32768  # bytes that a function may have on the stack; that of a CUDA thread has 64 KiB
 _NATIVE = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
 _FAST = ("-O2", "-ftree-vectorize", _NATIVE)
 # The checked mode has calls before every access and on undefined behaviour, which kernels/emulator/callbacks.hpp
@@ -220,8 +220,10 @@ def _cached(name: str, make: Callable[[Path, Path], None]) -> Path:
 
 def _compile(compiler: Compiler, name: str, text: str, flags: tuple[str, ...], folder: Path) -> Path:
     (folder / name).write_text(text, encoding="utf-8")
-    error = "-Werror=frame-larger-than" if compiler.is_clang else "-Werror=frame-larger-than=32768"
-    _run([*compiler.command, *_FLAGS, error, *flags, "-c", name, "-o", f"{name}.o"], folder)
+    limit = [f"-Wframe-larger-than={_FRAME_LIMIT}", "-Werror=frame-larger-than"]
+    if not compiler.is_clang:  # g++ wants the number in both
+        limit[1] += f"={_FRAME_LIMIT}"
+    _run([*compiler.command, *_FLAGS, *limit, *flags, "-c", name, "-o", f"{name}.o"], folder)
     return folder / f"{name}.o"
 
 

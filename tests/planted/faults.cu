@@ -7,6 +7,12 @@ extern "C" __global__ void missing_barrier(const REAL* __restrict__ x, REAL* __r
     y[threadIdx.x] = tile[63 - threadIdx.x];  // fault: missing_barrier
 }
 
+extern "C" __global__ void missing_barrier_for_bytes(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    __shared__ unsigned char tile[64];
+    tile[threadIdx.x] = static_cast<unsigned char>(x[threadIdx.x]);
+    y[threadIdx.x] = tile[threadIdx.x ^ 1];  // fault: missing_barrier_for_bytes
+}
+
 // The second trip overwrites what other threads have not yet read in the first.
 extern "C" __global__ void missing_second_barrier(const REAL* __restrict__ x, REAL* __restrict__ y) {
     __shared__ REAL tile[64];
