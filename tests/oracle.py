@@ -194,15 +194,10 @@ def _convolution_taps(x_shape, w_shape, strides, dilation, pads, groups):
 
 
 def convolution_z(x, w, b, strides=(1, 1), dilation=(1, 1), pads=((0, 0), (0, 0)), groups=1):
-    """One sum over all taps for each element, as plain loops have it; a sum of sums would round less in float32."""
     shape, taps = _convolution_taps(x.shape, w.shape, strides, dilation, pads, groups)
     z = np.zeros(shape, x.dtype)
-    columns = np.zeros((groups, *shape[:3], *w.shape[:3]), x.dtype)
     for r, s, f, y_index, x_index in taps:
-        n, p, q = (index[..., 0] for index in y_index[:3])
-        columns[f[0] * groups // w.shape[3], n, p, q, r, s] = x[x_index]
-    for group, f in enumerate(np.split(np.arange(w.shape[3]), groups)):
-        z[..., f] = np.einsum("npqrsc,rscf->npqf", columns[group], w[..., f])
+        z[y_index] += np.einsum("npqc,cf->npqf", x[x_index], w[r, s][:, f])
     return z if b is None else z + b
 
 

@@ -15,6 +15,9 @@ from gpunet.ops.windows import padded_output_size
 
 _FILE = "convolution.cu"
 _LARGEST_EXTENT = 2**30 - 1  # of padded images, dilated filters, strides: kernels add two of them in an int
+# Of taps, in one product on the CPU: how exact a longer sum is depends on the version of BLAS. OpenBLAS 0.3.34 is half
+# as exact as 0.3.31 at 1008 terms.
+_LONGEST_SUM = 384
 _MOST_GROUPS = 2**16 - 1  # CUDA's limit for the second axis of a grid
 
 
@@ -187,6 +190,14 @@ def _by_group(y: HostArray, sizes: _Sizes) -> HostArray:
     return y.reshape(-1, sizes.geometry.groups, sizes.group_filters).transpose(1, 0, 2)
 
 
+def _multiply(matrix: HostArray, weights: HostArray, out: HostArray) -> None:
+    """out = matrix weights, by sums of at most _LONGEST_SUM terms that are added up, as in gemm.cuh."""
+    np.matmul(matrix[..., :_LONGEST_SUM], weights[:, :_LONGEST_SUM], out=out)
+    for first in range(_LONGEST_SUM, weights.shape[1], _LONGEST_SUM):
+        terms = slice(first, first + _LONGEST_SUM)
+        out += matrix[..., terms] @ weights[:, terms]
+
+
 def _convolution_host(
     x: HostArray,
     w: HostArray,
@@ -202,7 +213,7 @@ def _convolution_host(
         weights = np.concatenate((weights, _by_group(b, sizes)), axis=1)
     target = y if z is None else z
     for block, matrix in window_matrices(x, sizes.w, sizes.out_size, sizes.geometry, with_ones=b is not None):
-        np.matmul(matrix, weights, out=_by_group(target[block], sizes))
+        _multiply(matrix, weights, out=_by_group(target[block], sizes))
         activate_host(target[block], activation, out=y[block])
 
 
