@@ -157,8 +157,9 @@ def test_unwritten_outputs_are_reported(x: Array) -> None:
     )
     assert message("nothing_written", x, output(64)) == (
         "faults.cu:nothing_written: unwritten output: argument 1 (float*), 64 of 64 elements, the first is element 0; "
-        "no thread wrote to this array"
+        "no thread wrote to this array, from block (0, 0, 0), thread (0, 0, 0) to block (0, 0, 0), thread (63, 0, 0)"
     )
+    assert message("nothing_written", x, output(64), grid=(3, 2)).endswith("to block (2, 1, 0), thread (63, 0, 0)")
 
 
 def test_an_output_that_held_values_before_may_be_left(x: Array) -> None:
@@ -173,7 +174,15 @@ def test_an_output_that_held_values_before_may_be_left(x: Array) -> None:
 @pytest.mark.parametrize("checked", [False, True])
 def test_too_large_shared_arrays_are_reported(x: Array, checked: bool) -> None:
     assert message("too_large", x, output(64), checked=checked) == (
-        "faults.cu:too_large: __shared__ arrays must have at most 49152 bytes; got 51200: tile has 51200"
+        "faults.cu:too_large: __shared__ arrays must have at most 49152 bytes; got 51200: tile has 51200, "
+        "needed from block (0, 0, 0), thread (0, 0, 0) on"
+    )
+
+
+def test_too_much_dynamic_shared_memory_is_reported(x: Array) -> None:
+    assert message("dynamic_pointer", x, output(64), shared=227 * 1024 + 1) == (
+        "faults.cu:dynamic_pointer: dynamic shared memory must have from 0 to 232448 bytes; got 232449, "
+        "needed from block (0, 0, 0), thread (0, 0, 0) on"
     )
 
 

@@ -18,6 +18,11 @@ class Dim3(ctypes.Structure):
     def __str__(self) -> str:
         return f"({self.x}, {self.y}, {self.z})"
 
+    @property
+    def last(self) -> Dim3:
+        """The last block of a grid, or thread of a block, of this size."""
+        return Dim3(self.x - 1, self.y - 1, self.z - 1)
+
 
 class ArrayArgument(ctypes.Structure):
     _fields_ = (

@@ -14,7 +14,7 @@ import numpy as np
 from gpunet.backend import elf
 from gpunet.backend.emulated_array import EmulatedArray
 from gpunet.backend.emulator_abi import CELL, Checks, Dim3, Launch, SharedArray, check_values, pack, parse_signature
-from gpunet.backend.emulator_checks import CheckedArguments
+from gpunet.backend.emulator_checks import CheckedArguments, Unwritten
 from gpunet.backend.emulator_workers import run_workers, stacks, worker_count
 
 Size: TypeAlias = tuple[int, int, int]
@@ -22,6 +22,8 @@ Size: TypeAlias = tuple[int, int, int]
 # Limits of a GPU of compute capability 9.0.
 _MOST_STATIC_SHARED = 48 * 1024  # bytes
 _MOST_SHARED = 227 * 1024  # bytes, static and dynamic together
+
+_FROM_THE_START = "needed from block (0, 0, 0), thread (0, 0, 0) on"
 
 # Below this many seconds a launch is not worth waking other workers.
 _WORTH_SPREADING = 200e-6
@@ -85,12 +87,13 @@ class Kernel:
         if static > _MOST_STATIC_SHARED:
             arrays = ", ".join(f"{array.name} has {array.end - array.begin}" for array in self.shared)
             raise EmulatorError(
-                f"{self.where}: __shared__ arrays must have at most {_MOST_STATIC_SHARED} bytes; got {static}: {arrays}"
+                f"{self.where}: __shared__ arrays must have at most {_MOST_STATIC_SHARED} bytes; "
+                f"got {static}: {arrays}, {_FROM_THE_START}"
             )
         if not 0 <= shared_bytes <= _MOST_SHARED - static:
             raise EmulatorError(
                 f"{self.where}: dynamic shared memory must have from 0 to {_MOST_SHARED - static} bytes; "
-                f"got {shared_bytes}"
+                f"got {shared_bytes}, {_FROM_THE_START}"
             )
 
     def _static_range(self) -> tuple[int, int]:
@@ -131,11 +134,7 @@ class Kernel:
         self._raise_report(launch)
         unwritten = arguments.unwritten()
         if unwritten is not None:
-            text = unwritten.text
-            if unwritten.block is not None:
-                block = _coordinates(unwritten.block, launch.grid)
-                text += f" in block {block}, thread {_coordinates(unwritten.thread, launch.block)}"
-            raise EmulatorError(f"{self.where}: {text}")
+            raise EmulatorError(f"{self.where}: {_tell_threads(unwritten, launch)}")
         arguments.copy_back()
 
     def _run_with_checks(self, launch: Launch, values: Sequence[Any], arguments: CheckedArguments) -> bool:
@@ -164,6 +163,15 @@ class Kernel:
         line = self._symbols.line
         text = re.sub(r"@(\d+)@", lambda match: line(int(match[1])) or f"{int(match[1]):#x}", launch.report.decode())
         raise EmulatorError(f"{self.where}: {text}, in block {launch.failed_block}, thread {launch.failed_thread}")
+
+
+def _tell_threads(unwritten: Unwritten, launch: Launch) -> str:
+    """Return the report of an unwritten output with the thread that wrote next to it, or all that wrote nothing."""
+    if unwritten.block is not None:
+        block, thread = _coordinates(unwritten.block, launch.grid), _coordinates(unwritten.thread, launch.block)
+        return f"{unwritten.text} in block {block}, thread {thread}"
+    last = f"block {launch.grid.last}, thread {launch.block.last}"
+    return f"{unwritten.text}, from block (0, 0, 0), thread (0, 0, 0) to {last}"
 
 
 def _coordinates(number: int, size: Dim3) -> Dim3:
