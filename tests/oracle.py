@@ -104,6 +104,8 @@ def activation(name, z):
         return np.where(z > 0, z, np.expm1(np.minimum(z, 0)))
     if name == "gelu":
         return z * _normal_distribution(z)
+    if name == "gelu_tanh":
+        return z * (one + np.tanh(_gelu_tanh_argument(z))) / 2
     if name == "silu":
         return z * _sigmoid(z)
     if name == "softplus":
@@ -128,6 +130,11 @@ def activation_derivative(name, z):
         return np.where(z > 0, one, np.exp(np.minimum(z, 0)))
     if name == "gelu":
         return _normal_distribution(z) + z * np.exp(-z * z / 2) / z.dtype.type(math.sqrt(2 * math.pi))
+    if name == "gelu_tanh":
+        near = np.clip(z, -10, 10)  # beyond, 1 / cosh^2 is less than 1e-36
+        slope = z.dtype.type(math.sqrt(2 / math.pi)) * (one + z.dtype.type(3 * 0.044715) * near * near)
+        steep = near * slope / np.cosh(_gelu_tanh_argument(near)) ** 2
+        return (one + np.tanh(_gelu_tanh_argument(z)) + steep) / 2
     if name == "silu":
         return _sigmoid(z) + z * _sigmoid(z) * _sigmoid(-z)
     if name == "softplus":
@@ -142,6 +149,18 @@ def _sigmoid(z):
 def _normal_distribution(z):
     erf = np.array([math.erf(v) for v in (z.astype(np.float64) / math.sqrt(2)).flat]).reshape(z.shape)
     return ((1 + erf) / 2).astype(z.dtype)
+
+
+def _gelu_tanh_argument(z):
+    return z.dtype.type(math.sqrt(2 / math.pi)) * (z + z.dtype.type(0.044715) * z * z * z)
+
+
+def elu(x, alpha):
+    return np.where(x > 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)))
+
+
+def elu_derivative(x, alpha):
+    return np.where(x > 0, x.dtype.type(1), x.dtype.type(alpha) * np.exp(np.minimum(x, 0)))
 
 
 def general_relu(x, max_value, negative_slope, threshold):

@@ -11,7 +11,7 @@ import pytest
 
 from gpunet.backend.arrays import Device
 from gpunet.backend.sources import source
-from gpunet.ops.activation import Activation, activate, activate_gradient, relu, relu_gradient
+from gpunet.ops.activation import Activation, activate, activate_gradient, elu, elu_gradient, relu, relu_gradient
 from gpunet.ops.erf import erf
 
 THREADS = 256
@@ -93,6 +93,28 @@ def test_general_relu_against_differences(device: Device) -> None:
     checks.assert_gradient(lambda x: (dy * checks.host(relu(checks.on(device, x), 1.5, 0.1, 0.5))).sum(), x, dx)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.5, -1.5])
+def test_elu_with_any_alpha(device: Device, alpha: float) -> None:
+    for number, shape in enumerate(SHAPES):
+        x, dy = 2 * checks.normal(*shape, seed=number), checks.normal(*shape, seed=number + 100)
+        x.flat[0] = 0  # belongs to the lower side
+        wide = x.astype(np.float64)
+        y = elu(checks.on(device, x), alpha)
+        checks.assert_as_exact_as_plain(y, oracle.elu(wide, alpha), oracle.elu(x, alpha))
+        checks.assert_close_in_double(elu(checks.on(device, wide), alpha), oracle.elu(wide, alpha), tolerance=1e-14)
+        dx = elu_gradient(*checks.on(device, dy, x), alpha)
+        checks.assert_as_exact_as_plain(dx, dy * oracle.elu_derivative(wide, alpha), dy * oracle.elu_derivative(x, alpha))
+    extreme = checks.on(device, np.array([-1e20, 1e20, math.nan]))
+    np.testing.assert_array_equal(checks.host(elu(extreme, alpha)), [-alpha, 1e20, math.nan])
+
+
+def test_elu_against_differences(device: Device) -> None:
+    x, dy = 2 * checks.normal(40, dtype=np.float64), checks.normal(40, seed=1, dtype=np.float64)
+    for alpha in (0.5, -1.5):
+        dx = elu_gradient(*checks.on(device, dy, x), alpha)
+        checks.assert_gradient(lambda x, a=alpha: (dy * checks.host(elu(checks.on(device, x), a))).sum(), x, dx)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_same_bits_at_every_run(device: Device, kind: Activation) -> None:
     x = checks.on(device, checks.normal(1000))
@@ -121,6 +143,8 @@ def test_errors() -> None:
         activate_gradient(x, x.astype(np.float64), Activation.TANH)
     with pytest.raises(ValueError, match=r"relu_gradient: x must have shape \(2, 3\); got \(6,\)"):
         relu_gradient(x, x.reshape(6))
+    with pytest.raises(ValueError, match=r"elu_gradient: x must have shape \(2, 3\); got \(6,\)"):
+        elu_gradient(x, x.reshape(6))
 
 
 def test_codes_are_those_of_the_kernels() -> None:

@@ -1,6 +1,6 @@
 """Element-wise activations y = f(z), and dz = dy f'(z) from what the forward pass saved.
 
-`saved` is the output y, from which f' can be had, for all but GELU and SILU, for which it is the input z.
+`saved` is the output y, from which f' can be had, for all but both GELUs and SILU, for which it is the input z.
 The same formulas are kernels/activation.cuh, which the Dense and convolution kernels include.
 """
 
@@ -16,7 +16,10 @@ from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops import contract
 from gpunet.ops.erf import erf
 
-LEAKY_SLOPE = 0.2  # Keras's leaky_relu; elu's alpha is 1
+LEAKY_SLOPE = 0.2  # Keras's leaky_relu
+
+_GELU_TANH_SCALE = 2 * math.sqrt(2 / math.pi)
+_GELU_TANH_CUBE = 0.044715
 
 _THREADS = 256
 
@@ -31,6 +34,7 @@ class Activation(Enum):
     TANH = "tanh"
     ELU = "elu"
     GELU = "gelu"
+    GELU_TANH = "gelu_tanh"
     SILU = "silu"
     SOFTPLUS = "softplus"
 
@@ -42,14 +46,15 @@ class Activation(Enum):
     @property
     def saves_input(self) -> bool:
         """Whether the gradient needs the input z; it needs the output y else."""
-        return self in (Activation.GELU, Activation.SILU)
+        return self in (Activation.GELU, Activation.GELU_TANH, Activation.SILU)
 
 
 def activate(x: Array, activation: Activation) -> Array:
     """y = f(x), element by element, of x's shape and dtype.
 
     linear x; relu max(x, 0); leaky_relu x or 0.2 x; sigmoid 1 / (1 + exp(-x)); tanh; elu x or exp(x) - 1; gelu
-    x (1 + erf(x / sqrt(2))) / 2, the exact form; silu x sigmoid(x); softplus log(1 + exp(x)).
+    x (1 + erf(x / sqrt(2))) / 2, the exact form, and gelu_tanh x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2;
+    silu x sigmoid(x); softplus log(1 + exp(x)).
 
     >>> activate(np.array([-1.0, 2.0]), Activation.RELU)
     array([0., 2.])
@@ -108,6 +113,29 @@ def relu_gradient(
     return dx
 
 
+def elu(x: Array, alpha: float = 1.0) -> Array:
+    """y = x where x > 0, else alpha (exp(x) - 1); its gradient needs x, as y tells the side only if alpha > 0."""
+    device = contract.floats("elu", x=x)
+    y = empty(x.shape, x.dtype, device)
+    if device.kind is Kind.CPU:
+        np.copyto(y, np.where(x <= 0, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)), x))
+    else:
+        _launch("elu.cu", "elu", (contiguous(x), y, float(alpha), x.size), x)
+    return y
+
+
+def elu_gradient(dy: Array, x: Array, alpha: float = 1.0) -> Array:
+    """dx = dy where x > 0, else dy alpha exp(x)."""
+    device = contract.floats("elu_gradient", dy=dy, x=x)
+    contract.has_shape("elu_gradient", "x", x, dy.shape)
+    dx = empty(dy.shape, dy.dtype, device)
+    if device.kind is Kind.CPU:
+        np.copyto(dx, np.where(x <= 0, dy * (dy.dtype.type(alpha) * np.exp(np.minimum(x, 0))), dy))
+    else:
+        _launch("elu.cu", "elu_gradient", (contiguous(dy), contiguous(x), dx, float(alpha), dy.size), dy)
+    return dx
+
+
 def _launch(
     file: str, entry: str, args: tuple[Array | float, ...], like: Array, defines: dict[str, int] | None = None
 ) -> None:
@@ -140,6 +168,8 @@ def activate_host(z: HostArray, activation: Activation, out: HostArray) -> None:
             np.copyto(out, np.where(z > 0, z, np.expm1(np.minimum(z, 0))))
         case Activation.GELU:
             np.multiply(z, _normal_distribution(z), out=out)
+        case Activation.GELU_TANH:
+            np.multiply(z, _sigmoid(_gelu_tanh_argument(z)), out=out)
         case Activation.SILU:
             np.multiply(z, _sigmoid(z), out=out)
         case Activation.SOFTPLUS:
@@ -172,6 +202,12 @@ def _derivative(saved: HostArray, activation: Activation) -> HostArray:
             size = np.minimum(np.abs(saved), 40)  # no square overflows, and exp(-800) is 0 in float64 too
             density = np.exp(size * size * -0.5) * (1 / math.sqrt(2 * math.pi))
             factor = _normal_distribution(saved) + saved * density
+        case Activation.GELU_TANH:
+            argument = _gelu_tanh_argument(saved)
+            s = _sigmoid(argument)
+            held = np.clip(saved, -30, 30)  # a sigmoid is 0 beyond, and the slope of its argument stays finite
+            slope = _GELU_TANH_SCALE * (1 + 3 * _GELU_TANH_CUBE * held * held)
+            factor = s + held * (s * _sigmoid(-argument)) * slope  # no 1 - s: the slope would show what cancels
         case Activation.SILU:
             s = _sigmoid(saved)
             factor = s * (1 + saved * (1 - s))
@@ -185,6 +221,13 @@ def _derivative(saved: HostArray, activation: Activation) -> HostArray:
 def _sigmoid(z: HostArray) -> HostArray:
     """1 / (1 + exp(-z)) as exp(min(z, 0)) / (1 + exp(-|z|)): nothing overflows, and no digits cancel."""
     y: HostArray = np.exp(np.minimum(z, 0)) / (1 + np.exp(-np.abs(z)))
+    return y
+
+
+def _gelu_tanh_argument(z: HostArray) -> HostArray:
+    """Return 2 u of GELU's approximation z (1 + tanh(u)) / 2 = z sigmoid(2 u); infinite where z^2 overflows."""
+    with np.errstate(over="ignore"):
+        y: HostArray = _GELU_TANH_SCALE * z * (1 + _GELU_TANH_CUBE * z * z)
     return y
 
 
