@@ -2,24 +2,33 @@
 
 Each takes an array of any device, or a list, and returns an array of that device; integers become `floatx()`. Layers
 run the same functions through `gpunet.ops`, where they are fused into the matrix multiplication before them.
+
+Where a layer takes an activation, `functools.partial` gives one other arguments, `partial(elu, alpha=0.5)`, and an own
+function takes an array of the layer's device and returns y and the closure backward(dy) -> dx:
+
+    def square(x):
+        return x * x, lambda dy: 2 * x * dy
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from gpunet import arguments
+from gpunet import arguments, identifiers
 from gpunet.backend.arrays import Array, is_array
 from gpunet.floatx import floatx
 from gpunet.ops import activation as activation_op
 from gpunet.ops import softmax as softmax_op
 from gpunet.ops.activation import LEAKY_SLOPE, Activation
 
-ActivationFunction: TypeAlias = Callable[..., Array]
-ActivationLike: TypeAlias = ActivationFunction | str | None
+ActivationFunction: TypeAlias = Callable[..., Any]
+ActivationLike: TypeAlias = ActivationFunction | str | Mapping[str, Any] | None
+Forward: TypeAlias = tuple[Array, Callable[[Array], Array]]
 
 
 def linear(x: Any) -> Array:
@@ -33,18 +42,12 @@ def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, th
     >>> relu([0.25, 0.5, 3.0], max_value=1)
     array([0.25, 0.5 , 1.  ], dtype=float32)
     """
-    x = as_floats("relu", x)
-    if negative_slope == 0 and max_value is None and threshold == 0:
-        return activation_op.activate(x, Activation.RELU)
-    return activation_op.relu(x, max_value, negative_slope, threshold)
+    return _relu(as_floats("relu", x), negative_slope, max_value, threshold)[0]
 
 
 def leaky_relu(x: Any, negative_slope: float = LEAKY_SLOPE) -> Array:
     """y = x where x >= 0, else negative_slope x."""
-    x = as_floats("leaky_relu", x)
-    if negative_slope == LEAKY_SLOPE:
-        return activation_op.activate(x, Activation.LEAKY_RELU)
-    return activation_op.relu(x, None, negative_slope, 0.0)
+    return _relu(as_floats("leaky_relu", x), negative_slope)[0]
 
 
 def sigmoid(x: Any) -> Array:
@@ -58,15 +61,16 @@ def tanh(x: Any) -> Array:
 
 
 def elu(x: Any, alpha: float = 1.0) -> Array:
-    """y = x where x > 0, else exp(x) - 1. `alpha` must be 1. Clevert et al. 2016, arXiv:1511.07289."""
-    arguments.choice("elu", "alpha", alpha, (1.0,))
-    return activation_op.activate(as_floats("elu", x), Activation.ELU)
+    """y = x where x > 0, else alpha (exp(x) - 1). Clevert et al. 2016, arXiv:1511.07289."""
+    return _elu(as_floats("elu", x), alpha)[0]
 
 
 def gelu(x: Any, approximate: bool = False) -> Array:
-    """y = x Phi(x), Phi the normal distribution's. `approximate` must be False. Hendrycks 2016, arXiv:1606.08415."""
-    arguments.choice("gelu", "approximate", approximate, (False,))
-    return activation_op.activate(as_floats("gelu", x), Activation.GELU)
+    """y = x Phi(x), Phi the normal distribution's. Hendrycks 2016, arXiv:1606.08415.
+
+    With `approximate`, y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+    """
+    return activation_op.activate(as_floats("gelu", x), _gelu_form(approximate))
 
 
 def silu(x: Any) -> Array:
@@ -85,7 +89,7 @@ def softmax(x: Any, axis: int = -1) -> Array:
     >>> softmax([[0.0, 0.0]])
     array([[0.5, 0.5]], dtype=float32)
     """
-    return softmax_op.softmax(as_floats("softmax", x), axis)
+    return _softmax(as_floats("softmax", x), axis)[0]
 
 
 def as_floats(where: str, x: Any, dtype: Any = None) -> Array:
@@ -117,33 +121,131 @@ _FUNCTIONS: Mapping[str, ActivationFunction] = {
 
 
 def get(identifier: ActivationLike, where: str = "activations.get") -> ActivationFunction:
-    """Return the function of this module called `identifier`; None is linear.
+    """Return the function that `identifier` names, is, or as a configuration describes; None is linear.
 
-    ValueError lists the valid names for an unknown one. A function from elsewhere is refused with TypeError: nothing
-    here knows its gradient.
+    A `partial` of a function of this module comes back with all its arguments. ValueError lists the valid names for an
+    unknown one; TypeError for what cannot be called.
     """
     if identifier is None:
         return linear
     if isinstance(identifier, str):
         return _FUNCTIONS[arguments.choice(where, "activation", identifier, _FUNCTIONS)]
-    if identifier not in _FUNCTIONS.values():
-        raise TypeError(
-            f"{where}: activation must be a name or a function of gpunet.activations; got {identifier!r}; "
-            f"write an own layer for an own function, its backward gives the gradient"
-        )
+    if isinstance(identifier, Mapping):
+        return _from_config(identifier, where)
+    if isinstance(identifier, partial) and identifier.func in _FUNCTIONS.values():
+        return _with_all_arguments(identifier, where)
+    if not callable(identifier) or isinstance(identifier, type):
+        raise TypeError(f"{where}: activation must be a name or a function; got {identifier!r}")
     return identifier
 
 
-def serialize(activation: ActivationFunction) -> str:
-    """Return the name of a function of this module; `get` reads it back."""
-    return get(activation, "activations.serialize").__name__
+def serialize(activation: ActivationFunction) -> str | dict[str, Any]:
+    """Return what `get` reads back, in JSON's types: a name, with its arguments for a `partial`.
+
+    An own function is told by its name; `get` finds it among the custom objects.
+    """
+    if activation in _FUNCTIONS.values():
+        return activation.__name__
+    if isinstance(activation, partial) and activation.func in _FUNCTIONS.values():
+        return {"class_name": activation.func.__name__, "config": dict(activation.keywords)}
+    return identifiers.serialize_function(activation)
 
 
-def deserialize(name: str) -> ActivationFunction:
-    """Return the function that `serialize` named."""
+def deserialize(name: str | Mapping[str, Any]) -> ActivationFunction:
+    """Return the function that `serialize` told of."""
     return get(name, "activations.deserialize")
 
 
-def operation(function: ActivationFunction) -> Activation | None:
-    """Return what computes `function` with its default arguments in `gpunet.ops`; None for softmax."""
-    return None if function is softmax else Activation(function.__name__)
+def operation(activation: ActivationFunction) -> Activation | None:
+    """Return what computes `activation` in the epilogues of `gpunet.ops`; None if it needs a pass of its own."""
+    if isinstance(activation, partial) and activation.func is gelu:
+        return _gelu_form(activation.keywords["approximate"])
+    if activation is softmax or activation not in _FUNCTIONS.values():
+        return None
+    return Activation(activation.__name__)
+
+
+def forward(activation: ActivationFunction, x: Array, where: str) -> Forward:
+    """Return y and the closure backward(dy) -> dx; `activation` comes from `get`, x is an array of floats.
+
+    TypeError, beginning with `where`, unless an own function returns two such things.
+    """
+    kind = operation(activation)
+    if kind is not None:
+        return _element_wise(x, kind)
+    if activation is softmax:
+        return _softmax(x)
+    if isinstance(activation, partial) and activation.func in _WITH_ARGUMENTS:
+        return _WITH_ARGUMENTS[activation.func](x, **activation.keywords)
+    result = activation(x)
+    if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
+        raise TypeError(
+            f"{where}: activation must return y and the closure backward(dy) -> dx, as a tuple; "
+            f"{getattr(activation, '__name__', activation)} returned {type(result).__name__}; nothing here can "
+            f"differentiate it"
+        )
+    return result
+
+
+def _element_wise(x: Array, kind: Activation) -> Forward:
+    if kind is Activation.LINEAR:
+        return x, lambda dy: dy
+    y = activation_op.activate(x, kind)
+    saved = x if kind.saves_input else y
+    return y, lambda dy: activation_op.activate_gradient(dy, saved, kind)
+
+
+def _relu(x: Array, negative_slope: float, max_value: float | None = None, threshold: float = 0.0) -> Forward:
+    negative_slope = arguments.real("relu", "negative_slope", negative_slope)
+    max_value = None if max_value is None else arguments.real("relu", "max_value", max_value)
+    threshold = arguments.real("relu", "threshold", threshold)
+    if max_value is None and threshold == 0 and negative_slope in (0, LEAKY_SLOPE):
+        return _element_wise(x, Activation.LEAKY_RELU if negative_slope else Activation.RELU)
+    shape = (max_value, negative_slope, threshold)
+    return activation_op.relu(x, *shape), lambda dy: activation_op.relu_gradient(dy, x, *shape)
+
+
+def _elu(x: Array, alpha: float) -> Forward:
+    alpha = arguments.real("elu", "alpha", alpha)
+    if alpha == 1:
+        return _element_wise(x, Activation.ELU)
+    return activation_op.elu(x, alpha), lambda dy: activation_op.elu_gradient(dy, x, alpha)
+
+
+def _softmax(x: Array, axis: int = -1) -> Forward:
+    y = softmax_op.softmax(x, axis)
+    return y, lambda dy: softmax_op.softmax_gradient(dy, y, axis)
+
+
+def _gelu_form(approximate: bool) -> Activation:
+    return Activation.GELU_TANH if arguments.boolean("gelu", "approximate", approximate) else Activation.GELU
+
+
+NAMES = tuple(_FUNCTIONS)
+_WITH_ARGUMENTS: Mapping[ActivationFunction, Callable[..., Forward]] = {
+    relu: _relu,
+    leaky_relu: _relu,
+    elu: _elu,
+    softmax: _softmax,
+}
+
+
+def _from_config(config: Mapping[str, Any], where: str) -> ActivationFunction:
+    if identifiers.is_function(config):
+        function: ActivationFunction = identifiers.deserialize_function(f"{where}: activation", config)
+        return function
+    if not {"class_name", "config"} <= set(config):
+        raise ValueError(f"{where}: activation must have 'class_name' and 'config'; got {config!r}")
+    return get(partial(get(config["class_name"], where), **config["config"]), where)
+
+
+def _with_all_arguments(activation: partial[Any], where: str) -> ActivationFunction:
+    """Return the `partial` with the arguments that it leaves at their defaults, or the function if it has none."""
+    function = activation.func
+    try:
+        bound = inspect.signature(function).bind(None, *activation.args, **activation.keywords)
+    except TypeError as error:
+        raise TypeError(f"{where}: arguments of activation {function.__name__} must fit; {error}") from None
+    bound.apply_defaults()
+    given = dict(list(bound.arguments.items())[1:])
+    return partial(function, **given) if given else function

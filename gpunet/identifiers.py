@@ -1,12 +1,36 @@
-"""Objects named by strings, as in Keras: 'adam', {'class_name': 'Adam', 'config': {…}}, Adam or Adam()."""
+"""Objects named by strings, as in Keras: 'adam', {'class_name': 'Adam', 'config': {…}}, Adam or Adam().
+
+An own class or function is found by its name among the custom objects, which whoever loads it passes.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeGuard, TypeVar
 
 T = TypeVar("T")
+
+_FUNCTION = "function"  # the class name of own functions in configurations
+
+_custom_objects: ContextVar[Mapping[str, Any] | None] = ContextVar("gpunet_custom_objects", default=None)
+
+
+@contextmanager
+def custom_object_scope(objects: Mapping[str, Any] | None) -> Iterator[None]:
+    """Inside this `with` block, `objects` (own classes and functions by name) are known, beside those known before."""
+    token = _custom_objects.set({**(_custom_objects.get() or {}), **(objects or {})})
+    try:
+        yield
+    finally:
+        _custom_objects.reset(token)
+
+
+def custom_object(name: str) -> Any:
+    """Return the custom object called `name`; None if there is none."""
+    return (_custom_objects.get() or {}).get(name)
 
 
 def snake_case(name: str) -> str:
@@ -27,13 +51,16 @@ def resolve(where: str, identifier: Any, base: type[T], choices: Mapping[str, ty
     if isinstance(identifier, type) and issubclass(identifier, base):
         return identifier()
     if isinstance(identifier, str):
-        return _choose(where, identifier, choices)()
+        return _choose(where, identifier, base, choices)()
     if isinstance(identifier, Mapping) and {"class_name", "config"} <= set(identifier):
-        return _choose(where, identifier["class_name"], choices)(**identifier["config"])
+        return _choose(where, identifier["class_name"], base, choices)(**identifier["config"])
     raise TypeError(f"{where} must be a name or a {base.__name__}; got {identifier!r}")
 
 
-def _choose(where: str, name: str, choices: Mapping[str, type[T]]) -> type[T]:
+def _choose(where: str, name: str, base: type[T], choices: Mapping[str, type[T]]) -> type[T]:
+    custom = custom_object(name)
+    if isinstance(custom, type) and issubclass(custom, base):
+        return custom
     for cls in choices.values():
         if cls.__name__ == name:
             return cls
@@ -44,7 +71,31 @@ def _choose(where: str, name: str, choices: Mapping[str, type[T]]) -> type[T]:
 
 
 def serialize(instance: Any) -> dict[str, Any] | None:
-    """Return the class name and configuration of `instance`, in JSON's types; None for None."""
+    """Return the class name and configuration of `instance`, in JSON's types; a function's name; None for None."""
     if instance is None:
         return None
+    if not hasattr(instance, "get_config"):
+        return serialize_function(instance)
     return {"class_name": type(instance).__name__, "config": instance.get_config()}
+
+
+def serialize_function(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the configuration of an own function: its name."""
+    return {"class_name": _FUNCTION, "config": getattr(function, "__name__", type(function).__name__)}
+
+
+def is_function(identifier: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Tell whether `identifier` is what `serialize_function` returned."""
+    return isinstance(identifier, Mapping) and identifier.get("class_name") == _FUNCTION
+
+
+def deserialize_function(where: str, config: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return the own function that `serialize_function` named; ValueError if it is not among the custom objects."""
+    name = config.get("config")
+    function: Callable[..., Any] | None = custom_object(name) if isinstance(name, str) else None
+    if not callable(function):
+        raise ValueError(
+            f"{where} must be an own function that is known here; got {name!r}; "
+            f"pass custom_objects={{{name!r}: the function}}"
+        )
+    return function

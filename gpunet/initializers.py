@@ -5,6 +5,8 @@ asked for. So one seed gives the same weights on each device, and float32 weight
 machine to machine, uniform values have the same bits; normal ones rest on the C library's logarithm in the tails, and
 `Orthogonal` on LAPACK, so that their last bits may differ.)
 
+An own initializer is a subclass of `Initializer`, or a function (shape, dtype) -> host array.
+
 As in Keras, an initializer gives the same values at every call for one shape. One without a seed of its own takes, when
 it is made, the next stream of the global seed (`gpunet.set_random_seed`).
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -315,23 +317,29 @@ _CLASSES: tuple[type[Initializer], ...] = (
 _ALIASES = {"zero": Zeros, "one": Ones, "normal": RandomNormal, "uniform": RandomUniform}
 _CHOICES: dict[str, type[Initializer]] = {identifiers.snake_case(cls.__name__): cls for cls in _CLASSES} | _ALIASES
 
-InitializerLike: TypeAlias = Initializer | type[Initializer] | str | dict[str, Any]
+InitializerFunction: TypeAlias = Callable[..., Any]
+InitializerLike: TypeAlias = Initializer | InitializerFunction | str | dict[str, Any]
 
 
-def get(identifier: InitializerLike | None, where: str = "initializers.get") -> Initializer:
+def get(identifier: InitializerLike | None, where: str = "initializers.get") -> Initializer | InitializerFunction:
     """Return the initializer called `identifier`: 'he_normal', 'HeNormal', HeNormal, HeNormal(seed=1), a configuration.
 
-    None is Keras's default, 'glorot_uniform'. ValueError lists the valid names for an unknown one.
+    None is Keras's default, 'glorot_uniform'; an own function is returned as it is. ValueError lists the valid names
+    for an unknown one.
     """
     identifier = "glorot_uniform" if identifier is None else identifier
+    if identifiers.is_function(identifier):
+        return identifiers.deserialize_function(where, identifier)
+    if callable(identifier) and not isinstance(identifier, (type, Initializer)):
+        return identifier
     return identifiers.resolve(where, identifier, Initializer, _CHOICES)  # type: ignore[type-abstract]
 
 
-def serialize(initializer: Initializer) -> dict[str, Any] | None:
-    """Return the class name and configuration of `initializer`; `get` reads it back."""
+def serialize(initializer: Initializer | InitializerFunction) -> dict[str, Any] | None:
+    """Return the class name and configuration of `initializer`, or an own function's name; `get` reads it back."""
     return identifiers.serialize(initializer)
 
 
-def deserialize(config: dict[str, Any]) -> Initializer:
+def deserialize(config: dict[str, Any]) -> Initializer | InitializerFunction:
     """Return the initializer that `serialize` described."""
     return get(config, "initializers.deserialize")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from gpunet.backend.arrays import HostArray, to_host
-from gpunet.layers import Layer
+from gpunet.identifiers import custom_object_scope
 from gpunet.layers.loading import weights_from_file
 from gpunet.layers.serialization import serialize
 from gpunet.networks.sequential import SequentialNetwork
@@ -42,11 +43,11 @@ class Sequential(Trainer, SequentialNetwork):
         model_file.write(path, ModelFile(serialize(self), self.get_compile_config(), weights))
 
 
-def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, type[Layer]] | None = None) -> Sequential:
+def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
     """Return the model that `save` wrote to `path`, on the current device, compiled as it was.
 
-    `custom_objects` holds the classes of own layers by name: nothing in the file is executed. ValueError, naming the
-    file, if it is damaged or of something else. The optimizer starts anew.
+    `custom_objects` holds own classes (of layers, initializers, …) and own functions by name: nothing in the file is
+    executed. ValueError, naming the file, if it is damaged or of something else. The optimizer starts anew.
     """
     where = f"load_model: {os.fspath(path)}"
     content = model_file.read(path)
@@ -55,9 +56,10 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, type[L
         raise ValueError(f"{where}: the architecture must be a Sequential; got {architecture.get('class_name')!r}")
     scalars = sum(array.size for array in content.weights.values())
     try:
-        with weights_from_file(scalars):
-            model = Sequential.from_config(architecture["config"], custom_objects)
-        model.compile_from_config(content.compile_config)
+        with custom_object_scope(custom_objects):
+            with weights_from_file(scalars):
+                model = Sequential.from_config(architecture["config"])
+            model.compile_from_config(content.compile_config)
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{where}: the file does not describe a model ({error})") from error
     except ValueError as error:

@@ -103,7 +103,9 @@ def test_elu_with_any_alpha(device: Device, alpha: float) -> None:
         checks.assert_as_exact_as_plain(y, oracle.elu(wide, alpha), oracle.elu(x, alpha))
         checks.assert_close_in_double(elu(checks.on(device, wide), alpha), oracle.elu(wide, alpha), tolerance=1e-14)
         dx = elu_gradient(*checks.on(device, dy, x), alpha)
-        checks.assert_as_exact_as_plain(dx, dy * oracle.elu_derivative(wide, alpha), dy * oracle.elu_derivative(x, alpha))
+        checks.assert_as_exact_as_plain(
+            dx, dy * oracle.elu_derivative(wide, alpha), dy * oracle.elu_derivative(x, alpha)
+        )
     extreme = checks.on(device, np.array([-1e20, 1e20, math.nan]))
     np.testing.assert_array_equal(checks.host(elu(extreme, alpha)), [-alpha, 1e20, math.nan])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import checks
@@ -53,6 +54,15 @@ def test_relu_with_every_argument(device: Device) -> None:
     np.testing.assert_allclose(checks.host(activations.leaky_relu(x, negative_slope=0.5))[0], -1.0)
 
 
+def test_elu_and_gelu_with_every_argument(device: Device) -> None:
+    x = np.linspace(-5, 5, 21)
+    elu = np.where(x > 0, x, 0.5 * np.expm1(x))
+    np.testing.assert_allclose(checks.host(activations.elu(checks.on(device, x), alpha=0.5)), elu, rtol=1e-14)
+    gelu = x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    y = checks.host(activations.gelu(checks.on(device, x), approximate=True))
+    np.testing.assert_allclose(y, gelu, rtol=1e-10, atol=1e-15)
+
+
 @pytest.mark.parametrize(
     "x, dtype",
     [
@@ -84,11 +94,19 @@ def test_names_come_back() -> None:
     "call, error, message",
     [
         (lambda: activations.get("rellu"), ValueError, "activation must be one of 'linear', 'relu'.*; got 'rellu'"),
-        (lambda: activations.get(abs), TypeError, "a function of gpunet.activations; got <built-in function abs>"),
+        (lambda: activations.get(3), TypeError, "activation must be a name or a function; got 3"),
+        (lambda: activations.get(Activation), TypeError, "must be a name or a function; got <enum 'Activation'>"),
+        (lambda: activations.get({"class_name": "relu"}), ValueError, "must have 'class_name' and 'config'"),
+        (lambda: activations.get(partial(activations.elu, beta=1)), TypeError, "elu must fit; .*argument 'beta'"),
+        (lambda: activations.get(partial(activations.tanh, [1.0])), TypeError, "tanh must fit; too many positional"),
+        (lambda: activations.get(partial(activations.elu, x=[1.0])), TypeError, "elu must fit; multiple values"),
         (lambda: activations.relu(np.array([1j])), TypeError, "relu: x must hold real numbers; got dtype complex128"),
         (lambda: activations.tanh(["a"]), TypeError, "tanh: x must hold real numbers"),
-        (lambda: activations.elu([1.0], alpha=2.0), ValueError, "elu: alpha must be one of 1.0; got 2.0"),
-        (lambda: activations.gelu([1.0], approximate=True), ValueError, "gelu: approximate must be one of False"),
+        (lambda: activations.elu([1.0], alpha="2"), TypeError, "elu: alpha must be a number; got '2'"),
+        (lambda: activations.relu([1.0], max_value="2"), TypeError, "relu: max_value must be a number; got '2'"),
+        (lambda: activations.relu([1.0], threshold=None), TypeError, "relu: threshold must be a number; got None"),
+        (lambda: activations.leaky_relu([1.0], None), TypeError, "negative_slope must be a number; got None"),
+        (lambda: activations.gelu([1.0], approximate=1), TypeError, "gelu: approximate must be True or False; got 1"),
         (lambda: activations.softmax(np.zeros((2, 3)), axis=2), ValueError, "softmax: axis must be one of the 2 axes"),
         (lambda: activations.sigmoid(np.zeros((0, 3))), ValueError, "must have at least one element"),
     ],

@@ -68,7 +68,7 @@ def test_names_are_those_of_keras() -> None:
 
 def test_layers_come_back_from_their_configurations() -> None:
     for layer in _every_layer():
-        again = deserialize(serialize(layer), {})
+        again = deserialize(serialize(layer))
         assert type(again) is type(layer) and again.get_config() == layer.get_config()
     with pytest.raises(ValueError, match=r"class_name must be one of Activation.*got 'Mine'; pass custom_objects"):
         deserialize({"class_name": "Mine", "config": {}}, {})
@@ -189,9 +189,7 @@ def test_weights_have_memory_of_their_own() -> None:
     layer.build((None, 3))
     layer.set_weights([np.zeros((3, 2)), np.zeros(2)])
     assert kept.w.all()
-    with pytest.raises(
-        ValueError, match=r"initializer of kernel must return float32 of shape \(4, 2\); got float32 of sh"
-    ):
+    with pytest.raises(ValueError, match=r"initializer of kernel must return shape \(4, 2\); got \(3, 2\)"):
         Dense(2, kernel_initializer=kept).build((None, 4))
 
 
@@ -216,8 +214,8 @@ def test_a_failed_build_leaves_the_layer_unbuilt() -> None:
         raise OSError("no numbers today")
 
     layer = Dense(3)
-    layer.bias_initializer = broken  # type: ignore[assignment]
-    with pytest.raises(TypeError, match="initializer of bias"):
+    layer.bias_initializer = broken
+    with pytest.raises(OSError, match="no numbers today"):
         layer.build((None, 4))
     assert not layer.built and layer.weights == []
     layer.bias_initializer = TruncatedNormal(seed=3)

@@ -48,13 +48,6 @@ def test_the_result_is_not_a_view_of_the_users_array() -> None:
     assert not x.any()
 
 
-def test_nothing_comes_back_where_nothing_is_needed() -> None:
-    layer = Flatten()
-    layer.needs_input_gradient = False
-    _, backward = layer.forward(np.zeros((2, 3, 4), np.float32), training=True)
-    assert backward(np.zeros((2, 12), np.float32)) is None
-
-
 def test_configurations() -> None:
     assert_config_comes_back(Flatten("channels_last", activity_regularizer="l2", name="flat"))
     again = assert_config_comes_back(Reshape((3, -1), dtype="float64", trainable=False))

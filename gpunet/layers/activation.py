@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from gpunet import activations, arguments
-from gpunet.activations import ActivationLike
+from gpunet import arguments
 from gpunet.backend.arrays import Array
+from gpunet.layers import activating
+from gpunet.layers.activating import ActivationArgument
 from gpunet.layers.base import Forward, Layer, LayerArguments
 from gpunet.layers.shapes import Dims, dims
 from gpunet.ops import activation as activation_op
@@ -23,49 +24,35 @@ class _ElementWise(Layer):
         self.check_input_shape(shape)
         return shape
 
-    def _softmax(self, x: Array, axis: int = -1) -> Forward:
-        y = softmax_op.softmax(x, axis)
-        return y, lambda dy: softmax_op.softmax_gradient(dy, y, axis) if self.needs_input_gradient else None
-
-    def _identity(self, x: Array) -> Forward:
-        return x, lambda dy: dy if self.needs_input_gradient else None
-
 
 class Activation(_ElementWise):
-    """y = activation(x), a name or a function of `gpunet.activations`.
+    """y = activation(x), a name, a function (see `gpunet.activations`), or a layer.
 
     >>> Activation("relu")([[-1.0, 2.0]])
     array([[0., 2.]], dtype=float32)
     """
 
-    def __init__(self, activation: ActivationLike, **kwargs: Unpack[LayerArguments]) -> None:
+    def __init__(self, activation: ActivationArgument, **kwargs: Unpack[LayerArguments]) -> None:
         super().__init__(**kwargs)
-        self.activation = activations.get(activation, self.where)
-        self._operation = activations.operation(self.activation)
+        self.activation = activating.get(self, activation)
+
+    def build(self, input_shape: Dims) -> None:
+        activating.build(self, self.activation, input_shape)
 
     def forward(self, x: Array, training: bool) -> Forward:
-        operation = self._operation
-        if operation is None:
-            return self._softmax(x)
-        if operation is activation_op.Activation.LINEAR:
-            return self._identity(x)
-        y = activation_op.activate(x, operation)
-        saved = x if operation.saves_input else y
-
-        def backward(dy: Array) -> Array | None:
-            return activation_op.activate_gradient(dy, saved, operation) if self.needs_input_gradient else None
-
-        return y, backward
+        return activating.forward(self, self.activation, x, training)
 
     @property
     def ends_in_softmax(self) -> bool:
-        return self._operation is None and self.activity_regularizer is None
+        return activating.ends_in_softmax(self.activation) and self.activity_regularizer is None
 
     def forward_logits(self, x: Array, training: bool) -> Forward:
-        return self._identity(x) if self.ends_in_softmax else super().forward_logits(x, training)
+        if not self.ends_in_softmax:
+            return super().forward_logits(x, training)
+        return activating.forward_logits(self.activation, x, training)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "activation": activations.serialize(self.activation)}
+        return {**super().get_config(), "activation": activating.serialize(self.activation)}
 
 
 class ReLU(_ElementWise):
@@ -89,10 +76,7 @@ class ReLU(_ElementWise):
     def forward(self, x: Array, training: bool) -> Forward:
         shape = (self.max_value, self.negative_slope, self.threshold)
 
-        def backward(dy: Array) -> Array | None:
-            return activation_op.relu_gradient(dy, x, *shape) if self.needs_input_gradient else None
-
-        return activation_op.relu(x, *shape), backward
+        return activation_op.relu(x, *shape), lambda dy: activation_op.relu_gradient(dy, x, *shape)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -116,14 +100,15 @@ class Softmax(_ElementWise):
             raise ValueError(f"{self.where}: axis must be one of the input's {len(shape)} axes; got {self.axis}")
 
     def forward(self, x: Array, training: bool) -> Forward:
-        return self._softmax(x, self.axis)
+        y = softmax_op.softmax(x, self.axis)
+        return y, lambda dy: softmax_op.softmax_gradient(dy, y, self.axis)
 
     @property
     def ends_in_softmax(self) -> bool:
         return self.axis == -1 and self.activity_regularizer is None
 
     def forward_logits(self, x: Array, training: bool) -> Forward:
-        return self._identity(x) if self.ends_in_softmax else super().forward_logits(x, training)
+        return (x, lambda dy: dy) if self.ends_in_softmax else super().forward_logits(x, training)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

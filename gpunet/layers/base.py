@@ -1,8 +1,8 @@
 """What every layer does: it is built once its input shape is known, runs forward, and back by a closure.
 
 `forward(x, training)` returns `(y, backward)`. `backward(dy)` adds to the gradients of the layer's trainable
-parameters and returns dx, or None where `needs_input_gradient` is False. What backward needs of the forward pass lives
-in the closure, so that a layer may be used twice in one step, and is freed with it.
+parameters and returns dx; where `needs_input_gradient` is False it may return None instead. What backward needs of the
+forward pass lives in the closure, so that a layer may be used twice in one step, and is freed with it.
 
 An own layer is a subclass with `build` (if it has weights) and `forward`:
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from gpunet import arguments
-from gpunet.activations import ActivationLike
 from gpunet.backend.arrays import Array
 from gpunet.initializers import InitializerLike
 from gpunet.layers import shapes
+from gpunet.layers.activating import ActivationArgument
 from gpunet.layers.base import CommonArguments, Forward
 from gpunet.layers.kernel_layer import KernelLayer
 from gpunet.layers.shapes import Dims, dims
@@ -40,7 +40,7 @@ class Conv2D(KernelLayer):
         data_format: str | None = None,
         dilation_rate: int | tuple[int, int] = (1, 1),
         groups: int = 1,
-        activation: ActivationLike = None,
+        activation: ActivationArgument = None,
         use_bias: bool = True,
         kernel_initializer: InitializerLike | None = "glorot_uniform",
         bias_initializer: InitializerLike | None = "zeros",
@@ -91,7 +91,7 @@ class Conv2D(KernelLayer):
         if input_shape[3] is None:
             raise ValueError(f"{self.where}: channels of the input must be known to build; got {input_shape}")
         self.compute_output_shape(input_shape)  # refuses a kernel bigger than its input
-        self._add_kernel((*self.kernel_size, input_shape[3] // self.groups, self.filters))
+        self._add_kernel((*self.kernel_size, input_shape[3] // self.groups, self.filters), input_shape)
 
     def compute_output_shape(self, input_shape: Any) -> Dims:
         shape = dims(self.where, "input_shape", input_shape)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from gpunet import arguments
-from gpunet.activations import ActivationLike
 from gpunet.backend.arrays import Array
 from gpunet.initializers import InitializerLike
+from gpunet.layers.activating import ActivationArgument
 from gpunet.layers.base import CommonArguments, Forward
 from gpunet.layers.kernel_layer import KernelLayer
 from gpunet.layers.shapes import Dims, dims
@@ -19,8 +19,9 @@ class Dense(KernelLayer):
     """y[..., n] = activation(sum_k x[..., k] kernel[k, n] + bias[n]).
 
     x is (batch, ..., K), y is (batch, ..., units); kernel (K, units), bias (units,). The arguments are Keras's:
-    `activation` a name, a function of `gpunet.activations` or None; initializers, regularizers and constraints names,
-    instances or None. ValueError for units below 1 and for inputs with another last axis than the one built for.
+    `activation` a name, a function (see `gpunet.activations`), a layer or None; initializers, regularizers and
+    constraints names, instances or None. ValueError for units below 1 and for inputs with another last axis than the
+    one built for.
 
     >>> layer = Dense(2, activation="relu", kernel_initializer="ones")
     >>> layer([[1.0, 2.0, 3.0]])
@@ -30,7 +31,7 @@ class Dense(KernelLayer):
     def __init__(
         self,
         units: int,
-        activation: ActivationLike = None,
+        activation: ActivationArgument = None,
         use_bias: bool = True,
         kernel_initializer: InitializerLike | None = "glorot_uniform",
         bias_initializer: InitializerLike | None = "zeros",
@@ -64,7 +65,7 @@ class Dense(KernelLayer):
     def build(self, input_shape: Dims) -> None:
         if input_shape[-1] is None:
             raise ValueError(f"{self.where}: last axis of the input must be known to build; got {input_shape}")
-        self._add_kernel((input_shape[-1], self.units))
+        self._add_kernel((input_shape[-1], self.units), input_shape)
 
     def compute_output_shape(self, input_shape: Any) -> Dims:
         shape = dims(self.where, "input_shape", input_shape)

@@ -52,12 +52,12 @@ class Dropout(Layer):
 
     def forward(self, x: Array, training: bool) -> Forward:
         if not training or self.rate == 0:
-            return x, lambda dy: dy if self.needs_input_gradient else None
+            return x, lambda dy: dy
         if self.rate == 1:
             nothing = zeros(x.shape, x.dtype, device_of(x))
-            return nothing, lambda dy: nothing if self.needs_input_gradient else None
+            return nothing, lambda dy: nothing
         y, mask = self._drop(x)
-        return y, lambda dy: dropout_gradient(dy, mask, self.rate) if self.needs_input_gradient else None
+        return y, lambda dy: dropout_gradient(dy, mask, self.rate)
 
     def _drop(self, x: Array) -> tuple[Array, Array]:
         key = self.stream.next_key()

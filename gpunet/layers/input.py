@@ -51,7 +51,7 @@ class InputLayer(Layer):
         return shape
 
     def forward(self, x: Array, training: bool) -> Forward:
-        return x, lambda dy: dy if self.needs_input_gradient else None
+        return x, lambda dy: dy
 
     def get_config(self) -> dict[str, Any]:
         return {"batch_shape": list(self.batch_shape), "dtype": self.input_dtype, "name": self.name}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from gpunet import activations, arguments, constraints, identifiers, initializers, regularizers
-from gpunet.activations import ActivationLike
 from gpunet.backend.arrays import Array
 from gpunet.initializers import InitializerLike
-from gpunet.layers.base import Forward, Layer, LayerArguments
+from gpunet.layers import activating
+from gpunet.layers.activating import ActivationArgument
+from gpunet.layers.base import Backward, Forward, Layer, LayerArguments
+from gpunet.layers.shapes import Dims
 from gpunet.ops.activation import Activation
-from gpunet.ops.softmax import softmax, softmax_gradient
 from gpunet.parameters import Parameter
 
 
@@ -20,7 +21,7 @@ class KernelLayer(Layer):
     def __init__(
         self,
         *,
-        activation: ActivationLike,
+        activation: ActivationArgument,
         use_bias: bool,
         kernel_initializer: InitializerLike | None,
         bias_initializer: InitializerLike | None,
@@ -32,7 +33,7 @@ class KernelLayer(Layer):
     ) -> None:
         super().__init__(**kwargs)
         where = self.where
-        self.activation = activations.get(activation, where)
+        self.activation = activating.get(self, activation)
         self.use_bias = arguments.boolean(where, "use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, f"{where}: kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, f"{where}: bias_initializer")
@@ -40,12 +41,12 @@ class KernelLayer(Layer):
         self.bias_regularizer = regularizers.get(bias_regularizer, f"{where}: bias_regularizer")
         self.kernel_constraint = constraints.get(kernel_constraint, f"{where}: kernel_constraint")
         self.bias_constraint = constraints.get(bias_constraint, f"{where}: bias_constraint")
-        self._operation = activations.operation(self.activation)
+        self._operation = None if isinstance(self.activation, Layer) else activations.operation(self.activation)
         self._kernel: Parameter | None = None
         self._bias: Parameter | None = None
 
-    def _add_kernel(self, shape: tuple[int, ...]) -> None:
-        """Make the kernel, and the bias for its last axis."""
+    def _add_kernel(self, shape: tuple[int, ...], input_shape: Dims) -> None:
+        """Make the kernel, the bias for its last axis, and what an activation that is a layer has of weights."""
         self._kernel = self.add_weight(
             shape,
             self.kernel_initializer,
@@ -61,6 +62,7 @@ class KernelLayer(Layer):
                 regularizer=self.bias_regularizer,
                 constraint=self.bias_constraint,
             )
+        activating.build(self, self.activation, self.compute_output_shape(input_shape))
 
     def forget_build(self) -> None:
         super().forget_build()
@@ -84,8 +86,8 @@ class KernelLayer(Layer):
         if self._operation is not None:
             return self._affine(x, self._operation)
         z, affine_backward = self._affine(x, Activation.LINEAR)
-        y = softmax(z)
-        return y, lambda dy: affine_backward(softmax_gradient(dy, y))
+        y, activation_backward = activating.forward(self, self.activation, z, training)
+        return y, self._chain(affine_backward, activation_backward)
 
     def _affine(self, x: Array, activation: Activation) -> Forward:
         """Return y = activation(affine(x)) and its backward."""
@@ -93,10 +95,23 @@ class KernelLayer(Layer):
 
     @property
     def ends_in_softmax(self) -> bool:
-        return self._operation is None and self.activity_regularizer is None
+        return activating.ends_in_softmax(self.activation) and self.activity_regularizer is None
 
     def forward_logits(self, x: Array, training: bool) -> Forward:
-        return self._affine(x, Activation.LINEAR) if self.ends_in_softmax else super().forward_logits(x, training)
+        if not self.ends_in_softmax:
+            return super().forward_logits(x, training)
+        z, affine_backward = self._affine(x, Activation.LINEAR)
+        logits, activation_backward = activating.forward_logits(self.activation, z, training)
+        return logits, self._chain(affine_backward, activation_backward)
+
+    def _chain(self, affine_backward: Backward, activation_backward: Backward) -> Backward:
+        def backward(dy: Array) -> Array | None:
+            dz = activation_backward(dy)
+            if dz is None:
+                raise TypeError(f"{self.where}: backward of the activation must return dx; got None")
+            return affine_backward(dz)
+
+        return backward
 
     @property
     def _is_trained(self) -> bool:
@@ -110,7 +125,7 @@ class KernelLayer(Layer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "activation": activations.serialize(self.activation),
+            "activation": activating.serialize(self.activation),
             "use_bias": self.use_bias,
             "kernel_initializer": identifiers.serialize(self.kernel_initializer),
             "bias_initializer": identifiers.serialize(self.bias_initializer),

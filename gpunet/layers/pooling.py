@@ -74,9 +74,7 @@ class MaxPooling2D(_Pooling2D):
         y, winner = max_pooling(x, self.pool_size, self.strides, self.padding)
         shape = x.shape
 
-        def backward(dy: Array) -> Array | None:
-            if not self.needs_input_gradient:
-                return None
+        def backward(dy: Array) -> Array:
             return max_pooling_gradient(dy, winner, self.pool_size, self.strides, self.padding, shape)
 
         return y, backward
@@ -93,9 +91,7 @@ class AveragePooling2D(_Pooling2D):
         y = average_pooling(x, self.pool_size, self.strides, self.padding)
         shape = x.shape
 
-        def backward(dy: Array) -> Array | None:
-            if not self.needs_input_gradient:
-                return None
+        def backward(dy: Array) -> Array:
             return average_pooling_gradient(dy, self.pool_size, self.strides, self.padding, shape)
 
         return y, backward
@@ -124,9 +120,7 @@ class GlobalAveragePooling2D(Layer):
         batch, channels = shape[0], shape[3]
         y = global_average_pooling(x)
 
-        def backward(dy: Array) -> Array | None:
-            if not self.needs_input_gradient:
-                return None
+        def backward(dy: Array) -> Array:
             return global_average_pooling_gradient(dy.reshape(batch, channels), shape)
 
         return y.reshape(batch, 1, 1, channels) if self.keepdims else y, backward

@@ -19,7 +19,7 @@ class _View(Layer):
     def forward(self, x: Array, training: bool) -> Forward:
         shape = x.shape
         target = [size for size in self.compute_output_shape(shape) if size is not None]  # all are known here
-        return x.reshape(target), lambda dy: dy.reshape(shape) if self.needs_input_gradient else None
+        return x.reshape(target), lambda dy: dy.reshape(shape)
 
 
 class Flatten(_View):

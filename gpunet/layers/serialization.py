@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpunet import layers
+from gpunet import identifiers, layers
 from gpunet.layers.base import Layer
 
 
@@ -14,19 +14,20 @@ def serialize(layer: Layer) -> dict[str, Any]:
     return {"class_name": type(layer).__name__, "config": layer.get_config()}
 
 
-def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, type[Layer]]) -> Layer:
+def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Layer:
     """Return the layer that `serialize` described, with new weights.
 
-    Its class is one of `gpunet.layers`, or of `custom_objects`, which holds own classes by name. ValueError for a class
-    that is in neither.
+    Its class is one of `gpunet.layers`, or of `custom_objects`, which holds own classes and functions by name.
+    ValueError for a class that is in neither.
     """
     if not isinstance(config, Mapping) or not {"class_name", "config"} <= set(config):
         raise ValueError(f"layer: configuration must have 'class_name' and 'config'; got {config!r}")
     name = config["class_name"]
-    cls = custom_objects.get(name, getattr(layers, name, None) if name in layers.__all__ else None)
-    if not (isinstance(cls, type) and issubclass(cls, Layer)):
-        raise ValueError(
-            f"layer: class_name must be one of {', '.join(layers.__all__)} or be given in custom_objects; "
-            f"got {name!r}; pass custom_objects={{{name!r}: the class}}"
-        )
-    return cls.from_config(config["config"])
+    with identifiers.custom_object_scope(custom_objects):
+        cls = identifiers.custom_object(name) or (getattr(layers, name) if name in layers.__all__ else None)
+        if not (isinstance(cls, type) and issubclass(cls, Layer)):
+            raise ValueError(
+                f"layer: class_name must be one of {', '.join(layers.__all__)} or be given in custom_objects; "
+                f"got {name!r}; pass custom_objects={{{name!r}: the class}}"
+            )
+        return cls.from_config(config["config"])

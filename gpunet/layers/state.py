@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from gpunet import arguments, constraints, initializers, regularizers
-from gpunet.backend.arrays import Array, Device, HostArray, to_device
+from gpunet.activations import as_floats
+from gpunet.backend.arrays import Array, Device, HostArray, to_device, to_host
 from gpunet.backend.devices import current_device
 from gpunet.floatx import floatx
 from gpunet.initializers import InitializerLike
@@ -147,10 +148,10 @@ class LayerState:
         kind = arguments.floating(self.where, self.dtype if dtype is None else dtype)
         value = placeholder(self.where, shape, kind)
         if value is None:
-            value = np.asarray(initializers.get(initializer, f"{self.where}: initializer of {name}")(shape, kind))
-        if value.shape != shape or value.dtype != kind:
-            made = f"{value.dtype} of shape {value.shape}"
-            raise ValueError(f"{self.where}: initializer of {name} must return {kind} of shape {shape}; got {made}")
+            draw = initializers.get(initializer, f"{self.where}: initializer of {name}")
+            value = to_host(as_floats(f"{self.where}: initializer of {name}", draw(shape, dtype=kind), kind))
+        if value.shape != shape:
+            raise ValueError(f"{self.where}: initializer of {name} must return shape {shape}; got {value.shape}")
         parameter = Parameter(
             to_device(np.array(value, order="C"), current_device()),
             name,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from gpunet.backend.devices import device
+from gpunet.identifiers import custom_object_scope
 from gpunet.layers.base import Layer
 from gpunet.layers.input import InputLayer, InputTensor
 from gpunet.layers.serialization import deserialize, serialize
@@ -146,19 +147,20 @@ class SequentialNetwork(Network):
         return {"name": self.name, "trainable": self.trainable, "layers": [serialize(layer) for layer in layers]}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, type[Layer]] | None = None) -> Self:
-        """Return the network that `get_config` described, with new weights; `custom_objects` holds own classes by name.
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """Return the network that `get_config` described, with new weights.
 
-        A network that was built is built again.
+        `custom_objects` holds own classes and functions by name. A network that was built is built again.
         """
         if not {"name", "layers"} <= set(config):
             raise ValueError(f"{cls.__name__}: configuration must have 'name' and 'layers'; got {sorted(config)}")
         network = cls(name=config["name"])
-        for layer in config["layers"]:
-            if isinstance(layer, Mapping) and layer.get("class_name") in ("Sequential", cls.__name__):
-                network.add(cls.from_config(layer["config"], custom_objects))
-            else:
-                network.add(deserialize(layer, custom_objects or {}))
+        with custom_object_scope(custom_objects):
+            for layer in config["layers"]:
+                if isinstance(layer, Mapping) and layer.get("class_name") in ("Sequential", cls.__name__):
+                    network.add(cls.from_config(layer["config"]))
+                else:
+                    network.add(deserialize(layer))
         network._trainable = bool(config.get("trainable", True))
         return network
 

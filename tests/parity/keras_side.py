@@ -98,6 +98,12 @@ def compare_layers(
 
     theirs = getattr(keras.layers, name)(dtype="float64", **arguments)
     ours = getattr(gpunet.layers, name)(dtype="float64", **arguments)
+    compare(ours, theirs, x, device, training, seed)
+    return ours, theirs
+
+
+def compare(ours: Any, theirs: Any, x: HostArray, device: Device, training: bool = False, seed: int = 0) -> None:
+    """Give both layers the same weights, run both, and compare."""
     theirs.build(x.shape)
     ours.build(x.shape)
     rng = np.random.default_rng(seed)
@@ -111,4 +117,3 @@ def compare_layers(
     expected = run_keras(theirs, x, dy_of, training)
     assert_same_run(run_gpunet(ours, x, dy_of, device, training), expected)
     assert ours.compute_output_shape((None, *x.shape[1:])) == tuple(theirs.compute_output_shape((None, *x.shape[1:])))
-    return ours, theirs

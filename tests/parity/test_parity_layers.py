@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from keras_side import compare_layers
+from keras_side import compare, compare_layers
 
-from gpunet import layers
+from gpunet import activations, layers
 from gpunet.backend.arrays import Device, HostArray
 
 pytestmark = pytest.mark.usefixtures("in_double")
@@ -119,6 +120,25 @@ def test_reshape(device: Device, target: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS[1:])
 def test_activation(device: Device, activation: str) -> None:
     compare_layers("Activation", 3 * _input(np.random.default_rng(0), 4, 3, 5), device, activation=activation)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("relu", {"max_value": 1.0, "negative_slope": 0.1, "threshold": 0.25}),
+        ("leaky_relu", {"negative_slope": 0.3}),
+        ("elu", {"alpha": 0.3}),
+        ("elu", {"alpha": -1.5}),
+        ("gelu", {"approximate": True}),
+        ("softmax", {"axis": 1}),
+    ],
+)
+def test_activation_with_arguments(device: Device, name: str, arguments: dict[str, Any]) -> None:
+    import keras
+
+    theirs = keras.layers.Activation(partial(getattr(keras.activations, name), **arguments), dtype="float64")
+    ours = layers.Activation(partial(getattr(activations, name), **arguments), dtype="float64")
+    compare(ours, theirs, 3 * _input(np.random.default_rng(0), 4, 3, 5), device, training=True)
 
 
 @pytest.mark.parametrize(
