@@ -1,0 +1,22 @@
+"""All cases, by name. A case is data about work; `bench.rivals` has the code that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.cases import adam, convolution, dense, dropout, models, pooling, softmax_cross_entropy
+from bench.cases.case import Case
+
+OPS: tuple[Case, ...] = (
+    *dense.CASES,
+    *convolution.CASES,
+    *pooling.CASES,
+    *softmax_cross_entropy.CASES,
+    *adam.CASES,
+    *dropout.CASES,
+)
+MODELS: tuple[Case, ...] = models.CASES
+
+CASES: Mapping[str, Case] = {case.name: case for case in (*MODELS, *OPS)}
+
+__all__ = ["CASES", "MODELS", "OPS", "Case"]

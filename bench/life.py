@@ -1,0 +1,143 @@
+"""Life as a user: what a fresh process pays before and while it trains. `python -m bench.life NAME DEVICE THREADS`.
+
+As a script it does what a first script does, import the library, build cnn50 and train one step of batch 128, and
+prints a line when the step is finished; then it trains some more and prints the peak of its memory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from bench.rivals import GPUNET, RIVALS, Library
+
+BATCH = 128
+_MORE_STEPS = 5
+_FOLDER = Path(__file__).parents[1]
+
+# One way of using each library, with the modules that its users import and the packages that they install.
+_IMPORTS: Mapping[str, str] = {
+    "gpunet": "import gpunet",
+    "PyTorch": "import torch",
+    "Keras on TensorFlow": "import keras",
+    "Keras on JAX": "import keras",
+    "JAX": "import jax",
+}
+_PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "gpunet": ("gpunet",),
+    "PyTorch": ("torch",),
+    "Keras on TensorFlow": ("keras", "tensorflow-cpu"),
+    "Keras on JAX": ("keras", "jax"),
+    "JAX": ("jax",),
+}
+LIBRARIES = tuple(library for library in (GPUNET, *RIVALS) if library.name in _IMPORTS)
+
+
+def import_seconds(library: Library) -> float:
+    """Return the seconds that importing the library adds to a Python process."""
+    return _process_seconds(_IMPORTS[library.name], library) - _process_seconds("pass", library)
+
+
+def _process_seconds(code: str, library: Library) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **library.environment}, cwd=_FOLDER)
+    return time.perf_counter() - start
+
+
+def first_step(library: Library, device: str, threads: int, caches: Path) -> tuple[float, dict[str, int]]:
+    """Return the seconds from the start of a process to the end of its first step, and its peaks of memory in bytes.
+
+    Compiled kernels are kept in the folder `caches`. RuntimeError with the process's last words if it fails.
+    """
+    environment = {
+        **os.environ,
+        **library.environment,
+        "GPUNET_CACHE": str(caches / "gpunet"),
+        "CUPY_CACHE_DIR": str(caches / "cupy"),
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+    }
+    command = [sys.executable, "-m", "bench.life", library.name, device, str(threads)]
+    start = time.perf_counter()
+    with subprocess.Popen(
+        command, env=environment, cwd=_FOLDER, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        line = process.stdout.readline()
+        seconds = time.perf_counter() - start
+        rest, errors = process.communicate()
+    if process.returncode or not line.startswith("step"):
+        last = errors.strip().splitlines()[-1:] or ["nothing on stderr"]
+        raise RuntimeError(f"exit {process.returncode}: {last[0]}")
+    return seconds, json.loads(rest)
+
+
+def installed_bytes(library: Library) -> int:
+    """Return the size of all files of the library's packages and of those that they require; KeyError if unknown."""
+    distributions = set().union(*(_with_requirements(name) for name in _PACKAGES[library.name]))
+    total = 0
+    for name in distributions:
+        files = importlib.metadata.distribution(name).files
+        if files is None:
+            raise KeyError(f"{name} has no list of files")
+        total += sum(path.stat().st_size for file in files if (path := Path(str(file.locate()))).is_file())
+    return total
+
+
+def _with_requirements(name: str) -> set[str]:
+    """Return the installed packages that `name` needs, itself included; KeyError if it is not installed."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in found:
+            continue
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            if not found:
+                raise KeyError(f"{name} is not an installed package") from None
+            continue  # a requirement of other systems
+        found.add(name)
+        waiting += _plain_requirements(distribution)
+    return found
+
+
+def _plain_requirements(distribution: importlib.metadata.Distribution) -> Iterator[str]:
+    """Yield the names of what a package requires without any extra."""
+    for requirement in distribution.requires or ():
+        if "extra ==" not in requirement:
+            yield re.split(r"[\s<>=!~;\[(]", requirement, maxsplit=1)[0]
+
+
+def main() -> None:
+    """Train a first step, say so, train more, and print the peaks of memory."""
+    name, device, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    library = next(library for library in LIBRARIES if library.name == name)
+    side = importlib.import_module(library.module).SIDE(library.mode, device, threads)
+    from bench.cases import CASES
+
+    train, _ = side.network("cnn50", CASES[f"training_step[cnn50-{BATCH}]"].data())
+    train()
+    print("step", flush=True)
+    for _ in range(_MORE_STEPS):
+        train()
+    peaks = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
+    on_device = side.device_memory()
+    if on_device is not None:
+        peaks["device"] = on_device
+    print(json.dumps(peaks))
+
+
+if __name__ == "__main__":
+    main()

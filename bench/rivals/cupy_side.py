@@ -1,0 +1,50 @@
+"""CuPy, whose matrix products are cuBLAS's: Dense only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cupy
+
+from bench.cases.case import Data, HostArray
+from bench.rivals.side import Run, Side, UnsupportedError, cupy_seconds
+
+Op = tuple[Run, Callable[[], list[Any]]]
+
+
+class CupySide(Side):
+    def versions(self) -> dict[str, str]:
+        return {
+            "CuPy": cupy.__version__,
+            "cuBLAS": str(cupy.cuda.cublas.getVersion(cupy.cuda.device.get_cublas_handle())),
+        }
+
+    def synchronize(self) -> None:
+        cupy.cuda.Device().synchronize()
+
+    def to_host(self, outputs: Any) -> HostArray:
+        return cupy.asnumpy(outputs)
+
+    def device_seconds(self, run: Run, repetitions: int) -> list[float]:
+        return cupy_seconds(cupy, run, repetitions)
+
+    def network(self, name: str, data: Data) -> tuple[Callable[[], float], Callable[[], Any]]:
+        raise UnsupportedError("CuPy has no networks")
+
+    def dense_forward(self, data: Data, sizes: Mapping[str, Any]) -> Op:
+        x, w, b = (cupy.asarray(data[name]) for name in ("x", "w", "b"))
+        run = lambda: cupy.maximum(x @ w + b, 0)  # noqa: E731
+        return run, lambda: [run()]
+
+    def dense_backward(self, data: Data, sizes: Mapping[str, Any]) -> Op:
+        x, w, y, dy = (cupy.asarray(data[name]) for name in ("x", "w", "y", "dy"))
+
+        def run() -> tuple[Any, ...]:
+            dz = dy * (y > 0)
+            return dz @ w.T, x.T @ dz, dz.sum(axis=0)
+
+        return run, lambda: list(run())
+
+
+SIDE = CupySide

@@ -1,0 +1,172 @@
+"""gpunet itself: ops as layers call them, networks as its users do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+import gpunet
+from bench.cases import adam as adam_case
+from bench.cases import dropout as dropout_case
+from bench.cases import models
+from bench.cases.case import Data, HostArray
+from bench.rivals.side import Run, Side, cupy_seconds
+from gpunet.backend import arrays
+from gpunet.backend.arrays import Array
+from gpunet.losses import SparseCategoricalCrossentropy
+from gpunet.ops import convolution as conv
+from gpunet.ops import pooling
+from gpunet.ops.activation import Activation
+from gpunet.ops.adam import adam
+from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
+from gpunet.ops.dropout import dropout
+from gpunet.ops.windows import window_pads
+
+Sizes = Mapping[str, Any]
+Op = tuple[Run, Callable[[], list[Any]]]
+
+
+class GpunetSide(Side):
+    def __init__(self, mode: str, device: str, threads: int) -> None:
+        super().__init__(mode, device, threads)
+        gpunet.set_device(device)
+        self._place = arrays.parse_device(device)
+        self._cupy: Any = arrays.import_cupy() if device == "cuda" else None
+
+    def versions(self) -> dict[str, str]:
+        versions = {"gpunet": gpunet.__version__, "NumPy": np.__version__}
+        if self._cupy is not None:
+            versions["CuPy"] = self._cupy.__version__
+        return versions
+
+    def synchronize(self) -> None:
+        if self._cupy is not None:
+            self._cupy.cuda.Device().synchronize()
+
+    def to_host(self, outputs: Any) -> HostArray:
+        return np.asarray(outputs if isinstance(outputs, list) else arrays.to_host(outputs))
+
+    def device_memory(self) -> int | None:
+        # The pool gives nothing back by itself: what it has taken is the peak.
+        return None if self._cupy is None else int(self._cupy.get_default_memory_pool().total_bytes())
+
+    def device_seconds(self, run: Run, repetitions: int) -> list[float]:
+        return cupy_seconds(self._cupy, run, repetitions)
+
+    def network(self, name: str, data: Data) -> tuple[Callable[[], float], Callable[[], Any]]:
+        network = models.NETWORKS[name]
+        model = gpunet.Sequential([gpunet.Input(network.input_shape)])
+        for layer in network.layers:
+            last = layer is network.layers[-1]
+            match layer:
+                case models.Conv(filters, padding):
+                    model.add(gpunet.Conv2D(filters, 3, padding=padding, activation="relu"))
+                case models.Pool():
+                    model.add(gpunet.MaxPooling2D(2, padding="same"))
+                case models.Flatten():
+                    model.add(gpunet.Flatten())
+                case models.Dense(units):
+                    model.add(gpunet.Dense(units, activation="softmax" if last else "relu"))
+        model.set_weights([array for pair in network.weights() for array in pair])
+        optimizer = gpunet.optimizers.Adam(models.LEARNING_RATE, epsilon=models.EPSILON)
+        model.compile(optimizer, "sparse_categorical_crossentropy")
+        x, y = data["x"], data["y"]
+        return lambda: float(model.train_on_batch(x, y)), lambda: model.predict_on_batch(x)
+
+    def _on_device(self, data: Data, *names: str) -> list[Array]:
+        return [arrays.to_device(data[name], self._place) for name in names]
+
+    # Ops.
+
+    def dense_forward(self, data: Data, sizes: Sizes) -> Op:
+        x, w, b = self._on_device(data, "x", "w", "b")
+        return _op(lambda: dense(x, w, b, Activation.RELU)[:1])
+
+    def dense_backward(self, data: Data, sizes: Sizes) -> Op:
+        x, w, y, dy = self._on_device(data, "x", "w", "y", "dy")
+
+        def run() -> tuple[Any, ...]:
+            dw, db = dense_kernel_gradient(x, dy, y, Activation.RELU, with_bias=True)
+            return dense_input_gradient(dy, y, w, Activation.RELU), dw, db
+
+        return _op(run)
+
+    def convolution_forward(self, data: Data, sizes: Sizes) -> Op:
+        x, w, b = self._on_device(data, "x", "w", "b")
+        geometry = _geometry(sizes)
+        return _op(lambda: conv.convolution(x, w, b, Activation.RELU, geometry)[:1])
+
+    def convolution_data_gradient(self, data: Data, sizes: Sizes) -> Op:
+        x, w, dy = self._on_device(data, "x", "w", "dy")
+        geometry, linear = _geometry(sizes), Activation.LINEAR
+        return _op(lambda: (conv.convolution_input_gradient(dy, dy, w, linear, geometry, x.shape),))
+
+    def convolution_filter_gradient(self, data: Data, sizes: Sizes) -> Op:
+        x, w, dy = self._on_device(data, "x", "w", "dy")
+        geometry, linear = _geometry(sizes), Activation.LINEAR
+        return _op(lambda: conv.convolution_kernel_gradient(x, dy, dy, linear, geometry, w.shape, with_bias=True))
+
+    def max_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
+        (x,) = self._on_device(data, "x")
+        return _op(lambda: pooling.max_pooling(x, 2, 2, "same")[:1])
+
+    def max_pooling_backward(self, data: Data, sizes: Sizes) -> Op:
+        x, dy = self._on_device(data, "x", "dy")
+        winner = pooling.max_pooling(x, 2, 2, "same")[1]
+        return _op(lambda: (pooling.max_pooling_gradient(dy, winner, 2, 2, "same", x.shape),))
+
+    def average_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
+        (x,) = self._on_device(data, "x")
+        return _op(lambda: (pooling.average_pooling(x, 2, 2, "same"),))
+
+    def average_pooling_backward(self, data: Data, sizes: Sizes) -> Op:
+        x, dy = self._on_device(data, "x", "dy")
+        return _op(lambda: (pooling.average_pooling_gradient(dy, 2, 2, "same", x.shape),))
+
+    def softmax_cross_entropy(self, data: Data, sizes: Sizes) -> Op:
+        (logits,) = self._on_device(data, "logits")
+        labels = arrays.to_device(data["labels"].astype(np.int32), self._place)
+        loss = SparseCategoricalCrossentropy(from_logits=True)
+
+        def run() -> tuple[Any, ...]:
+            value, backward = loss.forward(labels, logits)
+            return value, backward()
+
+        return _op(run)
+
+    def adam(self, data: Data, sizes: Sizes) -> Op:
+        w, g, m, v = self._on_device(data, "w", "g", "g", "g")
+        m, v = 0 * m, 0 * v
+        case = adam_case
+        first = case.LEARNING_RATE * (1 - case.BETA_2) ** 0.5 / (1 - case.BETA_1)  # of step 1, bias corrected
+        step_size = arrays.to_device(np.float64([first]), self._place)
+
+        def run() -> tuple[Any, ...]:
+            adam(w, g, m, v, step_size, case.BETA_1, case.BETA_2, case.EPSILON)
+            return (w,)
+
+        return _op(run)
+
+    def dropout(self, data: Data, sizes: Sizes) -> Op:
+        (x,) = self._on_device(data, "x")
+        steps = iter(range(2**62))
+
+        def outputs() -> list[Any]:
+            y, _ = dropout(x, dropout_case.RATE, (0, 1, next(steps)))
+            return [dropout_case.summary(data["x"], self.to_host(y))]
+
+        return lambda: dropout(x, dropout_case.RATE, (0, 1, next(steps))), outputs
+
+
+def _op(run: Callable[[], Any]) -> Op:
+    return run, lambda: list(run())
+
+
+def _geometry(sizes: Sizes) -> conv.Geometry:
+    pads = window_pads(sizes["h"], sizes["r"], sizes["stride"], 1, sizes["padding"])
+    return conv.Geometry(strides=(sizes["stride"],) * 2, pads=(pads, pads))
+
+
+SIDE = GpunetSide

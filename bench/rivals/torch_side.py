@@ -1,0 +1,268 @@
+"""PyTorch: 'eager', 'channels_last', 'compile' (on a GPU with its own CUDA graphs) and 'tf32' (less exact products)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
+
+from bench.cases import adam as adam_case
+from bench.cases import dropout as dropout_case
+from bench.cases import models
+from bench.cases.case import Data, HostArray
+from bench.rivals.side import FLUSH_BYTES, Run, Side
+
+Sizes = Mapping[str, Any]
+Op = tuple[Run, Callable[[], list[Any]]]
+
+_CONVOLUTION_PLAIN = ([1, 1], False, [0, 0], 1)  # dilation, transposed, output padding, groups
+
+
+class TorchSide(Side):
+    def __init__(self, mode: str, device: str, threads: int) -> None:
+        super().__init__(mode, device, threads)
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = mode == "tf32"
+        torch.backends.cudnn.benchmark = True
+        self._channels_last = mode == "channels_last"
+
+    def versions(self) -> dict[str, str]:
+        versions = {"PyTorch": torch.__version__}
+        if self.device == "cuda":
+            versions["cuDNN"] = str(torch.backends.cudnn.version())
+        return versions
+
+    def synchronize(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def to_host(self, outputs: Any) -> HostArray:
+        return outputs.detach().cpu().numpy() if isinstance(outputs, torch.Tensor) else np.asarray(outputs)
+
+    def device_memory(self) -> int | None:
+        return torch.cuda.max_memory_reserved() if self.device == "cuda" else None
+
+    def device_seconds(self, run: Run, repetitions: int) -> list[float]:
+        junk = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
+        pairs = []
+        for _ in range(repetitions):
+            junk.fill_(1)
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            run()
+            end.record()
+            pairs.append((start, end))
+        torch.cuda.synchronize()
+        return [start.elapsed_time(end) / 1e3 for start, end in pairs]
+
+    def network(self, name: str, data: Data) -> tuple[Callable[[], float], Callable[[], Any]]:
+        model = _Network(name, self._channels_last).to(self.device)
+        x, y = self._images(data["x"]), torch.from_numpy(data["y"]).to(self.device)
+        if self._channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(model.parameters(), models.LEARNING_RATE, eps=models.EPSILON, fused=True)
+        loss_of, output_of = model.loss, model.probabilities
+        if self.mode == "compile":
+            options: dict[str, Any] = {"mode": "reduce-overhead"} if self.device == "cuda" else {}
+            loss_of, output_of = torch.compile(loss_of, **options), torch.compile(output_of, **options)
+
+        def train() -> float:
+            loss = loss_of(x, y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            return float(loss.item())
+
+        def infer() -> torch.Tensor:
+            with torch.inference_mode():
+                return output_of(x)
+
+        return train, infer
+
+    def _images(self, x: HostArray) -> torch.Tensor:
+        """Return images NHWC as NCHW, in memory too unless the mode is channels_last; other arrays as they are."""
+        tensor = torch.from_numpy(x).to(self.device)
+        if x.ndim != 4:
+            return tensor
+        tensor = tensor.permute(0, 3, 1, 2)
+        if self._channels_last:
+            return tensor.contiguous(memory_format=torch.channels_last)
+        return tensor.contiguous()
+
+    def _tensors(self, data: Data, *names: str) -> list[torch.Tensor]:
+        return [torch.from_numpy(data[name]).to(self.device) for name in names]
+
+    # Ops.
+
+    def dense_forward(self, data: Data, sizes: Sizes) -> Op:
+        x, w, b = self._tensors(data, "x", "w", "b")
+        w = w.t().contiguous()
+        return _op(lambda: (F.relu(F.linear(x, w, b)),))
+
+    def dense_backward(self, data: Data, sizes: Sizes) -> Op:
+        x, w, b, dy = self._tensors(data, "x", "w", "b", "dy")
+        inputs = [x, w.t().contiguous(), b]
+        for tensor in inputs:
+            tensor.requires_grad_()
+        y = F.relu(F.linear(*inputs))
+
+        def run() -> tuple[torch.Tensor, ...]:
+            return torch.autograd.grad(y, inputs, dy, retain_graph=True)
+
+        def outputs() -> list[torch.Tensor]:
+            dx, dw, db = run()
+            return [dx, dw.t(), db]
+
+        return run, outputs
+
+    def _convolution(self, data: Data, sizes: Sizes) -> tuple[torch.Tensor, torch.Tensor, list[int], list[int]]:
+        """Return images, filters, strides and pads; uneven pads are put on the images beforehand."""
+        x = data["x"]
+        pads = [0, 0]
+        if sizes["padding"] == "same":
+            total = max((sizes["p"] - 1) * sizes["stride"] + sizes["r"] - sizes["h"], 0)
+            pads = [total // 2] * 2
+            if total % 2:
+                before = total // 2
+                x = np.pad(x, ((0, 0), (before, total - before), (before, total - before), (0, 0)))
+                pads = [0, 0]
+        w = self._images(data["w"].transpose(3, 0, 1, 2))
+        return self._images(x), w, [sizes["stride"]] * 2, pads
+
+    def convolution_forward(self, data: Data, sizes: Sizes) -> Op:
+        x, w, strides, pads = self._convolution(data, sizes)
+        (b,) = self._tensors(data, "b")
+        run = lambda: F.relu(F.conv2d(x, w, b, stride=strides, padding=pads))  # noqa: E731
+        return run, lambda: [run().permute(0, 2, 3, 1)]
+
+    def _gradient(self, data: Data, sizes: Sizes, wanted: list[bool]) -> Callable[[], Any]:
+        x, w, strides, pads = self._convolution(data, sizes)
+        dy = self._images(data["dy"])
+        backward = torch.ops.aten.convolution_backward
+        return lambda: backward(dy, x, w, [sizes["f"]], strides, pads, *_CONVOLUTION_PLAIN, wanted)
+
+    def convolution_data_gradient(self, data: Data, sizes: Sizes) -> Op:
+        run = self._gradient(data, sizes, [True, False, False])
+
+        def outputs() -> list[torch.Tensor]:
+            dx = run()[0].permute(0, 2, 3, 1)
+            before = max(dx.shape[1] - sizes["h"], 0) // 2  # of padding that was put on beforehand
+            return [dx[:, before : before + sizes["h"], before : before + sizes["h"]]]
+
+        return run, outputs
+
+    def convolution_filter_gradient(self, data: Data, sizes: Sizes) -> Op:
+        run = self._gradient(data, sizes, [False, True, True])
+
+        def outputs() -> list[torch.Tensor]:
+            _, dw, db = run()
+            return [dw.permute(2, 3, 1, 0), db]
+
+        return run, outputs
+
+    def max_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
+        x = self._images(data["x"])
+        run = lambda: F.max_pool2d(x, 2, return_indices=True)  # noqa: E731
+        return run, lambda: [run()[0].permute(0, 2, 3, 1)]
+
+    def max_pooling_backward(self, data: Data, sizes: Sizes) -> Op:
+        return self._pooling_backward(data, F.max_pool2d)
+
+    def average_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
+        x = self._images(data["x"])
+        run = lambda: F.avg_pool2d(x, 2)  # noqa: E731
+        return run, lambda: [run().permute(0, 2, 3, 1)]
+
+    def average_pooling_backward(self, data: Data, sizes: Sizes) -> Op:
+        return self._pooling_backward(data, F.avg_pool2d)
+
+    def _pooling_backward(self, data: Data, pool: Callable[..., torch.Tensor]) -> Op:
+        x, dy = self._images(data["x"]).requires_grad_(), self._images(data["dy"])
+        y = pool(x, 2)
+        run = lambda: torch.autograd.grad(y, x, dy, retain_graph=True)[0]  # noqa: E731
+        return run, lambda: [run().permute(0, 2, 3, 1)]
+
+    def softmax_cross_entropy(self, data: Data, sizes: Sizes) -> Op:
+        logits, labels = self._tensors(data, "logits", "labels")
+        logits.requires_grad_()
+
+        def run() -> tuple[torch.Tensor, torch.Tensor]:
+            loss = F.cross_entropy(logits, labels)
+            return loss.reshape(1), torch.autograd.grad(loss, logits)[0]
+
+        return _op(run)
+
+    def adam(self, data: Data, sizes: Sizes) -> Op:
+        w, g = self._tensors(data, "w", "g")
+        w.requires_grad_().grad = g
+        case = adam_case
+        optimizer = torch.optim.Adam([w], case.LEARNING_RATE, (case.BETA_1, case.BETA_2), case.EPSILON, fused=True)
+
+        def outputs() -> list[torch.Tensor]:
+            optimizer.step()
+            return [w]
+
+        return optimizer.step, outputs
+
+    def dropout(self, data: Data, sizes: Sizes) -> Op:
+        (x,) = self._tensors(data, "x")
+        run = lambda: torch.native_dropout(x, dropout_case.RATE, True)  # noqa: E731
+        return run, lambda: [dropout_case.summary(data["x"], self.to_host(run()[0]))]
+
+
+def _op(run: Callable[[], Any]) -> Op:
+    return run, lambda: list(run())
+
+
+class _Network(torch.nn.Module):
+    def __init__(self, name: str, channels_last: bool) -> None:
+        super().__init__()
+        self._network = models.NETWORKS[name]
+        self._channels_last = channels_last
+        self.kernels, self.biases = torch.nn.ParameterList(), torch.nn.ParameterList()
+        images: tuple[int, ...] | None = None  # the shape that a Flatten before a Dense layer had
+        pairs: Iterator[tuple[HostArray, HostArray]] = iter(self._network.weights())
+        for layer, before, _ in self._network.shapes():
+            if isinstance(layer, models.Flatten):
+                images = before
+            if not isinstance(layer, (models.Conv, models.Dense)):
+                continue
+            w, b = next(pairs)
+            if w.ndim == 4:
+                w = w.transpose(3, 2, 0, 1)
+            else:
+                if images is not None and not channels_last:  # the weights are for H, W, C; images are C, H, W
+                    w = w.reshape(*images, -1).transpose(2, 0, 1, 3).reshape(w.shape)
+                w, images = w.T, None
+            self.kernels.append(torch.from_numpy(np.ascontiguousarray(w)))
+            self.biases.append(torch.from_numpy(b))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        number = 0
+        for layer in self._network.layers:
+            match layer:
+                case models.Conv(_, padding):
+                    x = F.relu(F.conv2d(x, self.kernels[number], self.biases[number], padding=padding))
+                    number += 1
+                case models.Pool():
+                    x = F.max_pool2d(x, 2, ceil_mode=True)
+                case models.Flatten():
+                    x = (x.permute(0, 2, 3, 1) if self._channels_last else x).flatten(1)
+                case models.Dense():
+                    x = F.linear(x, self.kernels[number], self.biases[number])
+                    number += 1
+                    x = x if layer is self._network.layers[-1] else F.relu(x)
+        return x
+
+    def loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(self(x), y)
+
+    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
+        return F.softmax(self(x), dim=-1)
+
+
+SIDE = TorchSide
