@@ -29,6 +29,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--time-limit", type=float, default=float("inf"), help="seconds after which no case is begun")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a run that is interrupted between cases end without an error about the case that was not measured."""
+    config.addinivalue_line("filterwarnings", "ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out, in the quick mode, what is not marked as quick."""
     if config.getoption("--quick"):

@@ -45,7 +45,11 @@ class Worker:
             stderr=self._errors,
             preexec_fn=_limit_cores(threads),
         )
-        self.versions: dict[str, str] = self.ask("open", library.module, library.mode)
+        try:
+            self.versions: dict[str, str] = self.ask("open", library.module, library.mode)
+        except LibraryError:
+            self.close()
+            raise
 
     def ask(self, *command: Any) -> Any:
         """Return the answer to a command; LibraryError with the reason if there is none."""

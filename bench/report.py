@@ -35,8 +35,7 @@ def markdown(content: Content) -> str:
 
 
 def _heading(content: Content) -> str:
-    cpu = content.get("machine_info", {}).get("cpu", {})
-    where = content.get("device_name") or cpu.get("brand_raw") or "unknown processor"
+    where = content.get("device_name") or "unknown"
     lines = [
         f"# {content['device']}: {where}, {content.get('threads')} threads, {content.get('datetime', '')[:10]}",
         "",

@@ -43,6 +43,7 @@ class Session:
     def begin(self, planned: Sequence[str]) -> None:
         """Note what is planned, and measure the machine; LibraryError if gpunet's process does not start."""
         self.results.describe(planned=list(planned))
+        self.results.describe(device_name=self.team.ask(GPUNET, "device_name"))
         self._roofline = self.team.ask(GPUNET, "roofline")
         assert self._roofline is not None
         self.results.describe(roofline={"flops": self._roofline.flops, "bandwidth": self._roofline.bandwidth})

@@ -37,7 +37,6 @@ def test_first_step(cache: str, session: Session, benchmark: Any) -> None:
         session.run_life(f"first step, {cache} cache", "seconds", measure, benchmark)
 
 
-@pytest.mark.quick
 @pytest.mark.benchmark(timer=measured_time, group="life")
 @pytest.mark.parametrize("where", ["process", "device"])
 def test_peak_memory(where: str, session: Session, benchmark: Any) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
-import resource
 import sys
 import traceback
 from typing import Any, BinaryIO
@@ -55,12 +54,12 @@ def _answer(side: Side, command: str, arguments: list[Any]) -> Any:
             if untimed:
                 side.seconds(untimed)
             return side.seconds(repetitions)
+        case "device_name":
+            return side.device_name()
         case "roofline":
             from bench.roofline import measure
 
             return measure(side)
-        case "peak_memory":
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     raise ValueError(f"unknown command {command!r}")
 
 

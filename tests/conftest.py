@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,11 @@ import pytest
 
 import gpunet
 from gpunet.backend import devices, emulator
-from gpunet.backend.arrays import Device, parse_device
+from gpunet.backend.arrays import Device, Kind, import_cupy, parse_device
 from gpunet.backend.random import set_random_seed
 
 TESTS = Path(__file__).parent
+sys.path.append(str(TESTS.parent))  # where `bench` lies; last, so that an installed gpunet is the one that is tested
 LAST = ("test_kernel_coverage.py", "test_nvrtc.py")  # in this order, after all others
 DESELECTED = pytest.StashKey[int]()
 
@@ -40,12 +42,15 @@ hypothesis.settings.load_profile("gpunet")
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     """The device that the test runs on, current while it runs; skipped with the reason where it is not usable.
 
-    On `emulated` every access of every thread is checked, unless GPUNET_EMULATOR_CHECK says 0.
+    On `emulated` every access of every thread is checked, unless GPUNET_EMULATOR_CHECK says 0. On `cuda`, with
+    GPUNET_TEST_POOL=0, each array is an allocation of its own, so that compute-sanitizer sees what lies outside it.
     """
     report = devices.examine(parse_device(request.param))
     if not report.usable:
         pytest.skip(f"{request.param}: {report.reason}")
     checked = os.environ.get("GPUNET_EMULATOR_CHECK", "1") != "0"
+    if report.device.kind is Kind.CUDA and os.environ.get("GPUNET_TEST_POOL", "1") == "0":
+        import_cupy().cuda.set_allocator(None)
     with devices.device(request.param) as current, emulator.configured(checked=checked):
         yield current
 

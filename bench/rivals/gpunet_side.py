@@ -13,7 +13,7 @@ from bench.cases import dropout as dropout_case
 from bench.cases import models
 from bench.cases.case import Data, HostArray
 from bench.rivals.side import Run, Side, cupy_seconds
-from gpunet.backend import arrays
+from gpunet.backend import arrays, devices
 from gpunet.backend.arrays import Array
 from gpunet.losses import SparseCategoricalCrossentropy
 from gpunet.ops import convolution as conv
@@ -47,6 +47,9 @@ class GpunetSide(Side):
 
     def to_host(self, outputs: Any) -> HostArray:
         return np.asarray(outputs if isinstance(outputs, list) else arrays.to_host(outputs))
+
+    def device_name(self) -> str:
+        return devices.examine(self._place).name
 
     def device_memory(self) -> int | None:
         # The pool gives nothing back by itself: what it has taken is the peak.

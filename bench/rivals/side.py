@@ -51,6 +51,10 @@ class Side(ABC):
     def to_host(self, outputs: Any) -> HostArray:
         """Return an array of the library as a NumPy array."""
 
+    def device_name(self) -> str:
+        """Return what the device is called; '' where nothing tells."""
+        return ""
+
     def device_memory(self) -> int | None:
         """Return the most bytes of the device's memory that were taken; None where nothing tells."""
         return None
