@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure import QUICK, Effort, Team
+from bench.measure import EFFORTS, QUICK, Team
 from bench.processes import LibraryError
 from bench.report import markdown
 from bench.result import Result
@@ -58,7 +58,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     results = Result(path, device, threads)
     results.describe(machine_info=machine, commit_info={name: commit.get(name) for name in ("id", "time", "dirty")})
     config.stash[_RESULT] = results
-    effort = QUICK if config.getoption("--quick") else Effort()
+    effort = QUICK if config.getoption("--quick") else EFFORTS[device]
     session = Session(Team(device, threads, effort, only), results, config.getoption("--time-limit"))
     try:
         session.begin([item.name for item in request.session.items])

@@ -120,6 +120,16 @@ def _plain_requirements(distribution: importlib.metadata.Distribution) -> Iterat
             yield re.split(r"[\s<>=!~;\[(]", requirement, maxsplit=1)[0]
 
 
+def _peak_memory() -> int:
+    """Return the most bytes that this process has had in memory."""
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux ru_maxrss would begin with what the parent had when it started this process
+        kilobytes = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+        assert kilobytes is not None
+        return int(kilobytes[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
 def main() -> None:
     """Train a first step, say so, train more, and print the peaks of memory."""
     name, device, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -132,7 +142,7 @@ def main() -> None:
     print("step", flush=True)
     for _ in range(_MORE_STEPS):
         train()
-    peaks = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
+    peaks = {"process": _peak_memory()}
     on_device = side.device_memory()
     if on_device is not None:
         peaks["device"] = on_device

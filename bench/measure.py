@@ -43,6 +43,8 @@ class Effort:
         return max(1, min(100, int(self.visit / seconds)))
 
 
+# Times on a GPU are short and steady, and a GPU is often lent for minutes.
+EFFORTS = {"cpu": Effort(), "cuda": Effort(warm_up=0.1, visit=0.03, total=0.3, most_rounds=8)}
 QUICK = Effort(warm_up=0.02, visit=0.02, total=0.06, most_rounds=3, least_rounds=2, timeout=120.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,28 +15,27 @@ import matplotlib.pyplot as plt
 Content = Mapping[str, Any]
 
 
-def ratio_bars(content: Content, path: Path) -> bool:
-    """Draw how often as long each rival takes, a bar a case and rival, logarithmic; False without any."""
-    entries = [entry for entry in content["benchmarks"] if entry["extra_info"]["ratios"] and entry["group"] != "life"]
+def ratio_bars(content: Content, group: str, path: Path) -> bool:
+    """Draw how often as long each rival takes in the cases of a group, logarithmic; False without any."""
+    entries = [entry for entry in content["benchmarks"] if entry["extra_info"]["ratios"] and entry["group"] == group]
     rivals = list(dict.fromkeys(name for entry in entries for name in entry["extra_info"]["ratios"]))
     if not entries:
         return False
     height = 0.8 / len(rivals)
-    figure, axes = plt.subplots(figsize=(10, 1 + len(entries) * max(0.25, 0.09 * len(rivals))))
+    figure, axes = plt.subplots(layout="constrained", figsize=(10, 1.2 + len(entries) * (0.14 + 0.07 * len(rivals))))
     for number, rival in enumerate(rivals):
-        bars = [(row, entry["extra_info"]["ratios"].get(rival)) for row, entry in enumerate(entries)]
-        found = [(row + (number - (len(rivals) - 1) / 2) * height, ratio) for row, ratio in bars if ratio is not None]
-        medians = [ratio["median"] for _, ratio in found]
+        ratios = [(row, entry["extra_info"]["ratios"].get(rival)) for row, entry in enumerate(entries)]
+        found = [(row + (number - (len(rivals) - 1) / 2) * height, ratio) for row, ratio in ratios if ratio is not None]
         spread = [[r["median"] - r["low"] for _, r in found], [r["high"] - r["median"] for _, r in found]]
-        rows, widths = [row for row, _ in found], [median - 1 for median in medians]
-        axes.barh(rows, widths, height, left=1, label=rival, xerr=spread, error_kw={"linewidth": 0.6})
+        rows, lengths = [row for row, _ in found], [ratio["median"] - 1 for _, ratio in found]
+        axes.barh(rows, lengths, height, left=1, label=rival, xerr=spread, error_kw={"linewidth": 0.6})
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.set_yticks(range(len(entries)), [entry["name"] for entry in entries], fontsize=7)
     axes.set_ylim(len(entries) - 0.5, -0.5)
     axes.set_xlabel("rival's time / gpunet's time (right of 1: gpunet is faster)")
     axes.grid(axis="x", which="both", alpha=0.25)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8).set_in_layout(True)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
     _save(figure, path)
     return True
 
@@ -46,15 +46,16 @@ def roofline(content: Content, path: Path) -> bool:
     entries = [entry for entry in content["benchmarks"] if entry["group"] == "ops" and entry["extra_info"]["flops"]]
     if not limits or not entries:
         return False
-    figure, axes = plt.subplots(figsize=(10, 7))
+    figure, axes = plt.subplots(layout="constrained", figsize=(10, 7))
     intensities = [entry["extra_info"]["flops"] / entry["extra_info"]["bytes"] for entry in entries]
     left, right = min(intensities) / 2, max(*intensities, limits["flops"] / limits["bandwidth"]) * 2
     ridge = limits["flops"] / limits["bandwidth"]
     axes.plot([left, ridge, right], [left * limits["bandwidth"], limits["flops"], limits["flops"]], color="black")
-    for kind in dict.fromkeys(entry["name"].partition("[")[0] for entry in entries):
+    kinds = dict.fromkeys(entry["name"].partition("[")[0] for entry in entries)
+    for marker, kind in zip(itertools.cycle("os^vD<>pP*X"), kinds, strict=False):
         chosen = [(i, e) for i, e in zip(intensities, entries, strict=True) if e["name"].startswith(f"{kind}[")]
         rates = [e["extra_info"]["flops"] / e["extra_info"]["times"]["gpunet"]["median"] for _, e in chosen]
-        axes.scatter([i for i, _ in chosen], rates, label=kind, s=25)
+        axes.scatter([i for i, _ in chosen], rates, label=kind, s=25, marker=marker)
         for (intensity, entry), rate in zip(chosen, rates, strict=True):
             axes.annotate(entry["name"].partition("[")[2][:-1], (intensity, rate), fontsize=5, alpha=0.8)
     axes.set_xscale("log")
@@ -69,6 +70,5 @@ def roofline(content: Content, path: Path) -> bool:
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)

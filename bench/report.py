@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def _case_table(entries: list[Content]) -> str:
 
 
 def _life_table(entries: list[Content]) -> str:
-    names = list(dict.fromkeys(name for entry in entries for name in entry["extra_info"]["times"]))
+    names = dict.fromkeys([_OURS, *(name for entry in entries for name in entry["extra_info"]["times"])])
     rows = [["", *names]]
     for entry in entries:
         info = entry["extra_info"]
@@ -122,7 +123,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _rate(value: float, unit: str) -> str:
-    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:.3g} {prefix}{unit}"
     return f"{value:.3g} {unit}"
@@ -151,9 +152,10 @@ def main() -> None:
         from bench.plots import ratio_bars, roofline
     except ImportError as error:
         sys.exit(f"bench.report: no pictures without matplotlib ({error}); pip install '.[bench]'")
-    for draw in (ratio_bars, roofline):
-        picture = folder / f"{options.result.stem}-{draw.__name__}.png"
-        if draw(content, picture):
+    pictures = {f"ratios-{group}": partial(ratio_bars, content, group) for group in ("models", "ops", "life")}
+    for name, draw in {**pictures, "roofline": partial(roofline, content)}.items():
+        picture = folder / f"{options.result.stem}-{name}.png"
+        if draw(picture):
             print(picture)
 
 

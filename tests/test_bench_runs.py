@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bench import gpu, result
+from bench import gpu, life, result
 from bench.gpu import Part
 from bench.report import markdown
 
@@ -96,6 +97,16 @@ def test_without_a_gpu_the_run_says_so(tmp_path: Path) -> None:
     process = _start(tmp_path / "r.json", "--quick", "-k", "dropout", "--device", "cuda")
     assert "gpunet can't run on cuda: " in process.communicate(timeout=120)[0]
     assert result.read(tmp_path / "r.json")["problems"][0].startswith("nothing was measured: ")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux counts a child's peak from its start")
+def test_peak_memory_is_the_processs_own(tmp_path: Path) -> None:
+    here = np.ones(2**28, np.uint8)  # 256 MiB that the child must not be charged with
+    seconds, peaks = life.first_step(life.LIBRARIES[0], "cpu", 1, tmp_path)
+    before = peaks["process"]
+    more = np.ones(2**29, np.uint8)
+    assert abs(life.first_step(life.LIBRARIES[0], "cpu", 1, tmp_path)[1]["process"] - before) < 2**27
+    assert seconds > 0 and len(here) + len(more) == 3 * 2**28
 
 
 def _part(name: str, code: str, limit: float = 60, **options: Any) -> Part:

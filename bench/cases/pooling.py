@@ -1,6 +1,6 @@
 """Pooling by 2x2 with strides of 2, padding 'same', NHWC: the maximum and the mean, forward and back.
 
-Forward of the maximum includes keeping what backward needs (which element won).
+Forward of the maximum includes keeping what backward needs (which element won); backward adds each dy to its winner.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _cases() -> list[Case]:
         winners = FLOAT_BYTES * y  # one integer of four bytes a window
         for op, flops, touched in (
             ("max_pooling_forward", (_WINDOW - 1) * y, float_bytes(x, y) + winners),
-            ("max_pooling_backward", 0, float_bytes(y, x) + winners),
+            ("max_pooling_backward", y, float_bytes(y, x) + winners),
             ("average_pooling_forward", _WINDOW * y, float_bytes(x, y)),
             ("average_pooling_backward", y, float_bytes(y, x)),
         ):

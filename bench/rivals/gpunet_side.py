@@ -12,6 +12,7 @@ from bench.cases import adam as adam_case
 from bench.cases import dropout as dropout_case
 from bench.cases import models
 from bench.cases.case import Data, HostArray
+from bench.rivals.sequential import sequential
 from bench.rivals.side import Run, Side, cupy_seconds
 from gpunet.backend import arrays, devices
 from gpunet.backend.arrays import Array
@@ -59,22 +60,7 @@ class GpunetSide(Side):
         return cupy_seconds(self._cupy, run, repetitions)
 
     def network(self, name: str, data: Data) -> tuple[Callable[[], float], Callable[[], Any]]:
-        network = models.NETWORKS[name]
-        model = gpunet.Sequential([gpunet.Input(network.input_shape)])
-        for layer in network.layers:
-            last = layer is network.layers[-1]
-            match layer:
-                case models.Conv(filters, padding):
-                    model.add(gpunet.Conv2D(filters, 3, padding=padding, activation="relu"))
-                case models.Pool():
-                    model.add(gpunet.MaxPooling2D(2, padding="same"))
-                case models.Flatten():
-                    model.add(gpunet.Flatten())
-                case models.Dense(units):
-                    model.add(gpunet.Dense(units, activation="softmax" if last else "relu"))
-        model.set_weights([array for pair in network.weights() for array in pair])
-        optimizer = gpunet.optimizers.Adam(models.LEARNING_RATE, epsilon=models.EPSILON)
-        model.compile(optimizer, "sparse_categorical_crossentropy")
+        model = sequential(models.NETWORKS[name], gpunet)
         x, y = data["x"], data["y"]
         return lambda: float(model.train_on_batch(x, y)), lambda: model.predict_on_batch(x)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.cases import models
 from bench.cases.case import Data, HostArray
+from bench.rivals.sequential import sequential
 from bench.rivals.side import Side
 
 
@@ -36,22 +37,7 @@ class KerasSide(Side):
         return np.asarray(outputs)
 
     def network(self, name: str, data: Data) -> tuple[Callable[[], float], Callable[[], Any]]:
-        network, layers = models.NETWORKS[name], self._keras.layers
-        model = self._keras.Sequential([layers.Input(network.input_shape)])
-        for layer in network.layers:
-            last = layer is network.layers[-1]
-            match layer:
-                case models.Conv(filters, padding):
-                    model.add(layers.Conv2D(filters, 3, padding=padding, activation="relu"))
-                case models.Pool():
-                    model.add(layers.MaxPooling2D(2, padding="same"))
-                case models.Flatten():
-                    model.add(layers.Flatten())
-                case models.Dense(units):
-                    model.add(layers.Dense(units, activation="softmax" if last else "relu"))
-        model.set_weights([array for pair in network.weights() for array in pair])
-        optimizer = self._keras.optimizers.Adam(models.LEARNING_RATE, epsilon=models.EPSILON)
-        model.compile(optimizer, "sparse_categorical_crossentropy")
+        model = sequential(models.NETWORKS[name], self._keras)
         x, y = data["x"], data["y"]
 
         def train() -> float:
