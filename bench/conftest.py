@@ -53,7 +53,8 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     if unknown:
         raise pytest.UsageError(f"--rivals must be among {', '.join(rival.name for rival in RIVALS)}; got {unknown}")
     machine = config.hook.pytest_benchmark_generate_machine_info(config=config)
-    machine.pop("node", None)  # the machine's name is nobody's business
+    for private in ("node", "release"):  # the machine's name and its system's build are nobody's business
+        machine.pop(private, None)
     commit = config.hook.pytest_benchmark_generate_commit_info(config=config)
     results = Result(path, device, threads)
     results.describe(machine_info=machine, commit_info={name: commit.get(name) for name in ("id", "time", "dirty")})

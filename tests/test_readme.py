@@ -46,3 +46,10 @@ def test_it_holds_the_code_that_was_promised() -> None:
         "history = model.fit(x, y, batch_size=128, epochs=5, validation_split=0.1)",
     ):
         assert line in code
+
+
+def test_its_figures_are_from_kept_results() -> None:
+    kept = {line for report in README.parent.glob("bench/results/*/*.md") for line in report.read_text().splitlines()}
+    section = README.read_text(encoding="utf-8").partition("## How fast")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(rows) > 10 and set(rows) <= kept
