@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from gpunet import arguments
+from gpunet import activations, arguments
 from gpunet.backend.arrays import Array
 from gpunet.layers import activating
 from gpunet.layers.activating import ActivationArgument
@@ -12,6 +12,8 @@ from gpunet.layers.base import Forward, Layer, LayerArguments
 from gpunet.layers.shapes import Dims, dims
 from gpunet.ops import activation as activation_op
 from gpunet.ops import softmax as softmax_op
+from gpunet.ops.activation import LEAKY_SLOPE
+from gpunet.ops.activation import Activation as Operation
 
 _MOST_AXES = 64  # of a NumPy array
 
@@ -41,6 +43,12 @@ class Activation(_ElementWise):
 
     def forward(self, x: Array, training: bool) -> Forward:
         return activating.forward(self, self.activation, x, training)
+
+    @property
+    def as_operation(self) -> Operation | None:
+        if isinstance(self.activation, Layer) or type(self).forward is not Activation.forward:
+            return None
+        return activations.operation(self.activation)
 
     @property
     def ends_in_softmax(self) -> bool:
@@ -77,6 +85,12 @@ class ReLU(_ElementWise):
         shape = (self.max_value, self.negative_slope, self.threshold)
 
         return activation_op.relu(x, *shape), lambda dy: activation_op.relu_gradient(dy, x, *shape)
+
+    @property
+    def as_operation(self) -> Operation | None:
+        if self.max_value is not None or self.threshold or type(self).forward is not ReLU.forward:
+            return None
+        return {0.0: Operation.RELU, LEAKY_SLOPE: Operation.LEAKY_RELU}.get(self.negative_slope)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -35,6 +35,7 @@ from gpunet.backend.devices import current_device
 from gpunet.layers.shapes import Dims, dims
 from gpunet.layers.state import LayerState
 from gpunet.ops import arithmetic
+from gpunet.ops.activation import Activation
 
 Backward: TypeAlias = Callable[[Array], Array | None]
 Forward: TypeAlias = tuple[Array, Backward]
@@ -158,6 +159,20 @@ class Layer(LayerState):
     def forward_logits(self, x: Array, training: bool) -> Forward:
         """Return what `forward` would without the final softmax."""
         raise ValueError(f"{self.where}: forward_logits must be called on a layer that ends in a softmax")
+
+    @property
+    def as_operation(self) -> Activation | None:
+        """The activation that the layer is, if a matrix product can apply it to what it computes; None if not."""
+        return None
+
+    @property
+    def takes_activation(self) -> bool:
+        """Whether the layer ends in a matrix product that can apply an activation: see `apply_with_activation`."""
+        return False
+
+    def apply_with_activation(self, x: Array, training: bool, activation: Activation) -> Forward:
+        """Run the layer and `activation` after it as one op, where `takes_activation`."""
+        raise ValueError(f"{self.where}: apply_with_activation must be called on a layer that takes an activation")
 
     def __call__(self, x: Any, training: bool = False) -> Array:
         """Return y for an array of any device, or a list, of real numbers; builds the layer if need be.

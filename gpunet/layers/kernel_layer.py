@@ -94,6 +94,17 @@ class KernelLayer(Layer):
         raise NotImplementedError
 
     @property
+    def takes_activation(self) -> bool:
+        own_forward = type(self).forward is not KernelLayer.forward  # a subclass may do more
+        return self._operation is Activation.LINEAR and not own_forward
+
+    def apply_with_activation(self, x: Array, training: bool, activation: Activation) -> Forward:
+        if not self.takes_activation:
+            return super().apply_with_activation(x, training, activation)
+        self.check_input(x)
+        return self._affine(x, activation)
+
+    @property
     def ends_in_softmax(self) -> bool:
         return activating.ends_in_softmax(self.activation) and self.activity_regularizer is None
 

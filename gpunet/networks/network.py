@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from gpunet import arguments
 from gpunet.backend.arrays import Array
 from gpunet.floatx import floatx
 from gpunet.layers.base import Backward, Forward, Layer
@@ -27,6 +28,7 @@ class Network(Layer):
         super().__init__(trainable=trainable, name=name)
         self._input: InputLayer | None = None
         self._layers: list[Layer] = []
+        self._fuse = True
         self._shapes: list[Dims] = []  # of the input and of each built layer's output
 
     @property
@@ -91,6 +93,29 @@ class Network(Layer):
         """The dtype of the layers."""
         return self._layers[0].dtype if self._layers else floatx()
 
+    # Fusion.
+
+    @property
+    def fuse(self) -> bool:
+        """Whether neighbouring layers may run as one op, True at first; setting it sets it for networks inside too."""
+        return self._fuse
+
+    @fuse.setter
+    def fuse(self, value: bool) -> None:
+        self._fuse = arguments.boolean(self.where, "fuse", value)
+        for layer in self._layers:
+            if isinstance(layer, Network):
+                layer.fuse = self._fuse
+
+    def explain_fusion(self) -> str:
+        """Return which layers run as one op and which do not, and why: a line for each op.
+
+        >>> from gpunet import Dense, ReLU, Sequential
+        >>> print(Sequential([Dense(3, name="dense"), ReLU(name="relu")]).explain_fusion())
+        dense + relu  one op: relu is applied where the product ends
+        """
+        return fusion.explanation(self._layers, self.fuse)
+
     # Running.
 
     def forward(self, x: Array, training: bool) -> Forward:
@@ -113,17 +138,18 @@ class Network(Layer):
 
     @property
     def ends_in_softmax(self) -> bool:
-        return fusion.ends_in_softmax(self._layers)
+        return self.fuse and fusion.ends_in_softmax(self._layers)
 
     def _run(self, x: Array, training: bool, logits: bool) -> Forward:
         if not self.built:
             raise ValueError(f"{self.where}: must be built before it is used; {HOW_TO_BUILD}")
         self.check_input(x)
         steps: list[tuple[Layer, Backward]] = []
-        for number, layer in enumerate(self._layers, start=1):
-            x, backward = fusion.apply(layer, x, training, logits and number == len(self._layers))
-            if layer.needs_backward:  # what others saved for backward is freed here
-                steps.append((layer, backward))
+        units = fusion.units(self._layers, self.fuse)
+        for number, unit in enumerate(units, start=1):
+            x, backward = unit.apply(x, training, logits and number == len(units))
+            if unit.layer.needs_backward:  # what others saved for backward is freed here
+                steps.append((unit.layer, backward))
         return x, lambda dy: self._back(steps, dy)
 
     def _back(self, steps: list[tuple[Layer, Backward]], dy: Array) -> Array | None:
