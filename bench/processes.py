@@ -24,7 +24,7 @@ class LibraryError(Exception):
 
 
 class CrashError(LibraryError):
-    """The process of a library is gone."""
+    """The process of a library is gone, or does not answer."""
 
 
 class Worker:
@@ -52,14 +52,16 @@ class Worker:
             raise
 
     def ask(self, *command: Any) -> Any:
-        """Return the answer to a command; LibraryError with the reason if there is none."""
+        """Return the answer to a command; LibraryError with the reason if there is none.
+
+        After a CrashError nothing more can be asked: close the worker.
+        """
         assert self._process.stdin is not None and self._process.stdout is not None
         self._signal("SIGCONT")
         try:
             pickle.dump(command, self._process.stdin)
             self._process.stdin.flush()
             if not select.select([self._process.stdout], [], [], self._timeout)[0]:
-                self.close()
                 raise CrashError(f"no answer to {command[0]} within {self._timeout:.0f} s")
             kind, value = pickle.load(self._process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:

@@ -106,6 +106,7 @@ def test_peak_memory_is_the_processs_own(tmp_path: Path) -> None:
     before = peaks["process"]
     more = np.ones(2**29, np.uint8)
     assert abs(life.first_step(life.LIBRARIES[0], "cpu", 1, tmp_path)[1]["process"] - before) < 2**27
+    assert 2**25 < before < 2**30  # NumPy alone takes 30 MB
     assert seconds > 0 and len(here) + len(more) == 3 * 2**28
 
 
@@ -135,6 +136,17 @@ def test_parts_of_a_gpu_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert gpu.run(chosen[:1], tmp_path / "again", seconds=60)
     assert not gpu.run(chosen[:1], tmp_path / "late", seconds=0.1)
     assert "left out: no time left" in (tmp_path / "late" / "summary.md").read_text()
+
+
+def test_a_part_that_is_cut_short_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "_SPARE", 0.1)
+    late = tmp_path / "late"
+    child = f"import time, pathlib; time.sleep(4); pathlib.Path({str(late)!r}).touch()"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    start = time.monotonic()
+    assert not gpu.run([_part("parent", code, limit=1.5)], tmp_path, seconds=60)
+    time.sleep(max(0.0, start + 6 - time.monotonic()))
+    assert not late.exists()
 
 
 def test_what_a_gpu_run_is_made_of(tmp_path: Path) -> None:
