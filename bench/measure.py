@@ -168,7 +168,7 @@ class Contest:
     def _visit(self, library: Library) -> float:
         """Run the case in a library, some untimed, and return the median."""
         effort, length = self._team.effort, self._lengths[library.name]
-        seconds = self._team.ask(library, "run", effort.repetitions(length), effort.untimed(length))
+        seconds: list[float] = self._team.ask(library, "run", effort.repetitions(length), effort.untimed(length))
         self.measured.visits[library.name].append(seconds)
         return statistics.median(seconds)
 

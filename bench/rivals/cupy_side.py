@@ -24,7 +24,8 @@ class CupySide(Side):
         cupy.cuda.Device().synchronize()
 
     def to_host(self, outputs: Any) -> HostArray:
-        return cupy.asnumpy(outputs)
+        host: HostArray = cupy.asnumpy(outputs)
+        return host
 
     def device_seconds(self, run: Run, repetitions: int) -> list[float]:
         return cupy_seconds(cupy, run, repetitions)
@@ -34,7 +35,7 @@ class CupySide(Side):
 
     def dense_forward(self, data: Data, sizes: Mapping[str, Any]) -> Op:
         x, w, b = (cupy.asarray(data[name]) for name in ("x", "w", "b"))
-        run = lambda: cupy.maximum(x @ w + b, 0)  # noqa: E731
+        run: Callable[[], Any] = lambda: cupy.maximum(x @ w + b, 0)  # noqa: E731
         return run, lambda: [run()]
 
     def dense_backward(self, data: Data, sizes: Mapping[str, Any]) -> Op:

@@ -130,7 +130,7 @@ class GpunetSide(Side):
         m, v = 0 * m, 0 * v
         case = adam_case
         first = case.LEARNING_RATE * (1 - case.BETA_2) ** 0.5 / (1 - case.BETA_1)  # of step 1, bias corrected
-        step_size = arrays.to_device(np.float64([first]), self._place)
+        step_size = arrays.to_device(np.array([first]), self._place)
 
         def run() -> tuple[Any, ...]:
             adam(w, g, m, v, step_size, case.BETA_1, case.BETA_2, case.EPSILON)

@@ -112,7 +112,7 @@ class TorchSide(Side):
             tensor.requires_grad_()
         y = F.relu(F.linear(*inputs))
 
-        def run() -> tuple[torch.Tensor, ...]:
+        def run() -> Any:
             return torch.autograd.grad(y, inputs, dy, retain_graph=True)
 
         def outputs() -> list[torch.Tensor]:
@@ -138,7 +138,7 @@ class TorchSide(Side):
     def convolution_forward(self, data: Data, sizes: Sizes) -> Op:
         x, w, strides, pads = self._convolution(data, sizes)
         (b,) = self._tensors(data, "b")
-        run = lambda: F.relu(F.conv2d(x, w, b, stride=strides, padding=pads))  # noqa: E731
+        run: Callable[[], Any] = lambda: F.relu(F.conv2d(x, w, b, stride=strides, padding=pads))  # noqa: E731
         return run, lambda: [run().permute(0, 2, 3, 1)]
 
     def _gradient(self, data: Data, sizes: Sizes, wanted: list[bool]) -> Callable[[], Any]:
@@ -168,7 +168,7 @@ class TorchSide(Side):
 
     def max_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
         x = self._images(data["x"])
-        run = lambda: F.max_pool2d(x, 2, return_indices=True)  # noqa: E731
+        run: Callable[[], Any] = lambda: F.max_pool2d(x, 2, return_indices=True)  # noqa: E731
         return run, lambda: [run()[0].permute(0, 2, 3, 1)]
 
     def max_pooling_backward(self, data: Data, sizes: Sizes) -> Op:
@@ -176,7 +176,7 @@ class TorchSide(Side):
 
     def average_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
         x = self._images(data["x"])
-        run = lambda: F.avg_pool2d(x, 2)  # noqa: E731
+        run: Callable[[], Any] = lambda: F.avg_pool2d(x, 2)  # noqa: E731
         return run, lambda: [run().permute(0, 2, 3, 1)]
 
     def average_pooling_backward(self, data: Data, sizes: Sizes) -> Op:
@@ -185,7 +185,7 @@ class TorchSide(Side):
     def _pooling_backward(self, data: Data, pool: Callable[..., torch.Tensor]) -> Op:
         x, dy = self._images(data["x"]).requires_grad_(), self._images(data["dy"])
         y = pool(x, 2)
-        run = lambda: torch.autograd.grad(y, x, dy, retain_graph=True)[0]  # noqa: E731
+        run: Callable[[], Any] = lambda: torch.autograd.grad(y, x, dy, retain_graph=True)[0]  # noqa: E731
         return run, lambda: [run().permute(0, 2, 3, 1)]
 
     def softmax_cross_entropy(self, data: Data, sizes: Sizes) -> Op:
@@ -212,7 +212,7 @@ class TorchSide(Side):
 
     def dropout(self, data: Data, sizes: Sizes) -> Op:
         (x,) = self._tensors(data, "x")
-        run = lambda: torch.native_dropout(x, dropout_case.RATE, True)  # noqa: E731
+        run: Callable[[], Any] = lambda: torch.native_dropout(x, dropout_case.RATE, True)  # noqa: E731
         return run, lambda: [dropout_case.summary(data["x"], self.to_host(run()[0]))]
 
 
