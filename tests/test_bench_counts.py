@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench import summary
-from bench.cases import CASES, MODELS, OPS, models
+from bench.cases import CASES, MODELS, OPS, Case, models
 from bench.cases.convolution import output_size
 from bench.cases.dense import backward_flops, forward_flops
 from bench.measure import check_agreement
@@ -76,7 +76,7 @@ READS = {
 
 
 @pytest.mark.parametrize("case", [case for case in OPS if case.op in READS and case.quick], ids=lambda case: case.name)
-def test_bytes_are_those_of_all_arrays_once(case) -> None:  # type: ignore[no-untyped-def]
+def test_bytes_are_those_of_all_arrays_once(case: Case) -> None:
     data = case.data()
     side = GpunetSide("", "cpu", 1)
     results = side.prepare(case)

@@ -108,6 +108,33 @@ def test_own_subclasses_run_their_own_forward(device: Device) -> None:
     np.testing.assert_allclose(checks.host(model.forward(x, False)[0]), np.maximum(-z, 0), rtol=1e-6)
 
 
+class _Sharp(Dense):
+    def forward(self, x: Array, training: bool) -> Any:
+        y, backward = super().forward(3 * x, training)
+        return y, lambda dy: 3 * backward(dy)
+
+
+class _SharpActivation(Activation):
+    def forward(self, x: Array, training: bool) -> Any:
+        y, backward = super().forward(3 * x, training)
+        return y, lambda dy: 3 * backward(dy)
+
+
+class _SharpSoftmax(Softmax):
+    def forward(self, x: Array, training: bool) -> Any:
+        y, backward = super().forward(3 * x, training)
+        return y, lambda dy: 3 * backward(dy)
+
+
+@pytest.mark.parametrize("make", [lambda: _Sharp(3, "softmax"), lambda: _SharpActivation("softmax"), _SharpSoftmax])
+def test_an_own_forward_is_not_left_out_before_the_loss(make: Any) -> None:
+    model = Sequential([Input((3,)), make()])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = checks.normal(8, 3), np.arange(8) % 3
+    expected = -np.log(model.predict(x, verbose=0)[np.arange(8), y]).mean()
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_explanation() -> None:
     model = _model(ReLU(name="r"), ReLU(max_value=6, name="s"))
     assert model.explain_fusion().splitlines() == [

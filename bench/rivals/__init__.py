@@ -47,19 +47,15 @@ def _keras(backend: str) -> Library:
     )
 
 
-def _torch(name: str, mode: str, **options: bool) -> Library:
-    return Library(name, "bench.rivals.torch_side", mode, ("torch",), **options)  # type: ignore[arg-type]
-
+_TORCH = "bench.rivals.torch_side"
 
 GPUNET = Library("gpunet", "bench.rivals.gpunet_side", "", ("gpunet",), does_ops=True)
 
 RIVALS: tuple[Library, ...] = (
-    _torch("PyTorch", "eager", does_ops=True),
-    _torch("PyTorch channels_last", "channels_last", does_ops=True, only_images=True),
-    _torch("torch.compile", "compile"),
-    Library(
-        "PyTorch TF32", "bench.rivals.torch_side", "tf32", ("torch",), devices=("cuda",), does_ops=True, tolerance=100
-    ),
+    Library("PyTorch", _TORCH, "eager", ("torch",), does_ops=True),
+    Library("PyTorch channels_last", _TORCH, "channels_last", ("torch",), does_ops=True, only_images=True),
+    Library("torch.compile", _TORCH, "compile", ("torch",)),
+    Library("PyTorch TF32", _TORCH, "tf32", ("torch",), devices=("cuda",), does_ops=True, tolerance=100),
     _keras("tensorflow"),
     _keras("jax"),
     Library("JAX", "bench.rivals.jax_side", "", ("jax",), environment={"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}),

@@ -1,7 +1,4 @@
-"""The `activation` argument of layers: what `gpunet.activations` knows, or a layer, as in Keras.
-
-Dense(32, activation=ReLU(max_value=6))
-"""
+"""The `activation` argument of layers: what `gpunet.activations` knows, or a layer, as `Dense(3, ReLU(6))` in Keras."""
 
 from __future__ import annotations
 

@@ -46,13 +46,14 @@ class Activation(_ElementWise):
 
     @property
     def as_operation(self) -> Operation | None:
-        if isinstance(self.activation, Layer) or type(self).forward is not Activation.forward:
+        if isinstance(self.activation, Layer) or not self.runs_forward_of(Activation):
             return None
         return activations.operation(self.activation)
 
     @property
     def ends_in_softmax(self) -> bool:
-        return activating.ends_in_softmax(self.activation) and self.activity_regularizer is None
+        plain = self.activity_regularizer is None and self.runs_forward_of(Activation)
+        return plain and activating.ends_in_softmax(self.activation)
 
     def forward_logits(self, x: Array, training: bool) -> Forward:
         if not self.ends_in_softmax:
@@ -83,12 +84,11 @@ class ReLU(_ElementWise):
 
     def forward(self, x: Array, training: bool) -> Forward:
         shape = (self.max_value, self.negative_slope, self.threshold)
-
         return activation_op.relu(x, *shape), lambda dy: activation_op.relu_gradient(dy, x, *shape)
 
     @property
     def as_operation(self) -> Operation | None:
-        if self.max_value is not None or self.threshold or type(self).forward is not ReLU.forward:
+        if self.max_value is not None or self.threshold or not self.runs_forward_of(ReLU):
             return None
         return {0.0: Operation.RELU, LEAKY_SLOPE: Operation.LEAKY_RELU}.get(self.negative_slope)
 
@@ -119,7 +119,7 @@ class Softmax(_ElementWise):
 
     @property
     def ends_in_softmax(self) -> bool:
-        return self.axis == -1 and self.activity_regularizer is None
+        return self.axis == -1 and self.activity_regularizer is None and self.runs_forward_of(Softmax)
 
     def forward_logits(self, x: Array, training: bool) -> Forward:
         return (x, lambda dy: dy) if self.ends_in_softmax else super().forward_logits(x, training)

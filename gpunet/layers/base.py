@@ -151,6 +151,10 @@ class Layer(LayerState):
         self.clear_activity_losses()
         return (shape[0], *y.shape[1:])
 
+    def runs_forward_of(self, cls: type[Layer]) -> bool:
+        """Tell whether `forward` is that of `cls`; a subclass with one of its own may do more, and is run as it is."""
+        return type(self).forward is cls.forward
+
     @property
     def ends_in_softmax(self) -> bool:
         """Whether the layer's last act is a softmax over the last axis, before which `forward_logits` stops."""

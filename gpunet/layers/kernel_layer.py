@@ -95,8 +95,7 @@ class KernelLayer(Layer):
 
     @property
     def takes_activation(self) -> bool:
-        own_forward = type(self).forward is not KernelLayer.forward  # a subclass may do more
-        return self._operation is Activation.LINEAR and not own_forward
+        return self._operation is Activation.LINEAR and self.runs_forward_of(KernelLayer)
 
     def apply_with_activation(self, x: Array, training: bool, activation: Activation) -> Forward:
         if not self.takes_activation:
@@ -106,7 +105,8 @@ class KernelLayer(Layer):
 
     @property
     def ends_in_softmax(self) -> bool:
-        return activating.ends_in_softmax(self.activation) and self.activity_regularizer is None
+        plain = self.activity_regularizer is None and self.runs_forward_of(KernelLayer)
+        return plain and activating.ends_in_softmax(self.activation)
 
     def forward_logits(self, x: Array, training: bool) -> Forward:
         if not self.ends_in_softmax:

@@ -138,7 +138,7 @@ class Network(Layer):
 
     @property
     def ends_in_softmax(self) -> bool:
-        return self.fuse and fusion.ends_in_softmax(self._layers)
+        return self.fuse and self.runs_forward_of(Network) and fusion.ends_in_softmax(self._layers)
 
     def _run(self, x: Array, training: bool, logits: bool) -> Forward:
         if not self.built:
