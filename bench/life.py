@@ -24,20 +24,13 @@ BATCH = 128
 _MORE_STEPS = 5
 _FOLDER = Path(__file__).parents[1]
 
-# One way of using each library, with the modules that its users import and the packages that they install.
+# One way of using each library, and what its users import.
 _IMPORTS: Mapping[str, str] = {
     "gpunet": "import gpunet",
     "PyTorch": "import torch",
     "Keras on TensorFlow": "import keras",
     "Keras on JAX": "import keras",
     "JAX": "import jax",
-}
-_PACKAGES: Mapping[str, tuple[str, ...]] = {
-    "gpunet": ("gpunet",),
-    "PyTorch": ("torch",),
-    "Keras on TensorFlow": ("keras", "tensorflow-cpu"),
-    "Keras on JAX": ("keras", "jax"),
-    "JAX": ("jax",),
 }
 LIBRARIES = tuple(library for library in (GPUNET, *RIVALS) if library.name in _IMPORTS)
 
@@ -81,22 +74,17 @@ def first_step(library: Library, device: str, threads: int, caches: Path) -> tup
     return seconds, json.loads(rest)
 
 
-def installed_bytes(library: Library) -> int:
-    """Return the size of all files of the library's packages and of those that they require; KeyError if unknown."""
-    distributions = set().union(*(_with_requirements(name) for name in _PACKAGES[library.name]))
-    total = 0
-    for name in distributions:
-        files = importlib.metadata.distribution(name).files
-        if files is None:
-            raise KeyError(f"{name} has no list of files")
-        total += sum(path.stat().st_size for file in files if (path := Path(str(file.locate()))).is_file())
-    return total
+def installed_bytes(library: Library, device: str) -> int:
+    """Return the size of all files of the library's packages and of those that they require on `device`.
 
-
-def _with_requirements(name: str) -> set[str]:
-    """Return the installed packages that `name` needs, itself included; KeyError if it is not installed."""
+    KeyError if one has no package here that tells of its files, as a library that runs from a checkout.
+    """
+    packages = importlib.metadata.packages_distributions()
+    absent = [module for module in library.requires if module not in packages]
+    if absent:
+        raise KeyError(f"{', '.join(absent)} is not an installed package")
+    waiting = [name for module in library.requires for name in packages[module]]
     found: set[str] = set()
-    waiting = [name]
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
         if name in found:
@@ -104,19 +92,25 @@ def _with_requirements(name: str) -> set[str]:
         try:
             distribution = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
-            if not found:
-                raise KeyError(f"{name} is not an installed package") from None
             continue  # a requirement of other systems
         found.add(name)
-        waiting += _plain_requirements(distribution)
-    return found
+        waiting += _requirements(distribution, device)
+    return sum(_bytes(name) for name in found)
 
 
-def _plain_requirements(distribution: importlib.metadata.Distribution) -> Iterator[str]:
-    """Yield the names of what a package requires without any extra."""
+def _requirements(distribution: importlib.metadata.Distribution, device: str) -> Iterator[str]:
+    """Yield the names of what a package requires without any extra, and on a GPU for its extras named after CUDA."""
     for requirement in distribution.requires or ():
-        if "extra ==" not in requirement:
-            yield re.split(r"[\s<>=!~;\[(]", requirement, maxsplit=1)[0]
+        name, _, marker = requirement.partition(";")
+        if "extra ==" not in marker or (device == "cuda" and "cuda" in marker):
+            yield re.split(r"[\s<>=!~\[(]", name.strip(), maxsplit=1)[0]
+
+
+def _bytes(name: str) -> int:
+    files = importlib.metadata.distribution(name).files
+    if files is None:
+        raise KeyError(f"{name} has no list of files")
+    return sum(path.stat().st_size for file in files if (path := Path(str(file.locate()))).is_file())
 
 
 def _peak_memory() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import pickle
 import select
@@ -10,12 +11,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench.rivals import Library
 
 _FOLDER = Path(__file__).parents[1]
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _CAN_STOP = hasattr(signal, "SIGSTOP")
 
 
@@ -43,7 +46,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            preexec_fn=_limit_cores(threads),
+            preexec_fn=_preparation(threads),
         )
         try:
             self.versions: dict[str, str] = self.ask("open", library.module, library.mode)
@@ -97,9 +100,19 @@ def _thread_limits(threads: int) -> dict[str, str]:
     return {name: str(threads) for name in names}
 
 
-def _limit_cores(threads: int) -> Any:
-    """Return what makes the process use `threads` cores, for libraries that count cores; None where that can't be."""
-    if not hasattr(os, "sched_setaffinity"):
-        return None
-    cores = sorted(os.sched_getaffinity(0))[:threads]
-    return lambda: os.sched_setaffinity(0, cores)
+def _preparation(threads: int) -> Callable[[], None]:
+    """Return what a process does before it becomes the library's.
+
+    It keeps to `threads` cores, for libraries that count cores. On Linux it dies with its parent: one that is stopped
+    would not notice that the parent was killed, and stay for ever.
+    """
+    cores = sorted(os.sched_getaffinity(0))[:threads] if hasattr(os, "sched_getaffinity") else None
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def prepare() -> None:
+        if cores is not None:
+            os.sched_setaffinity(0, cores)
+        if prctl is not None:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return prepare

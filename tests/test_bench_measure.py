@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +104,26 @@ def test_a_crashed_rival_takes_part_in_the_next_case(monkeypatch: pytest.MonkeyP
 def test_a_looser_tolerance_is_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = _contest(monkeypatch, _fake("wrong", tolerance=1000)).measured
     assert set(measured.visits) == {"gpunet", "fake wrong"}
+
+
+_KILLED = """
+import os, signal
+from bench.processes import Worker
+from bench.rivals import GPUNET
+print(Worker(GPUNET, "cpu", 1, timeout=60)._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a child does not learn that its parent was killed")
+def test_a_stopped_process_dies_with_its_parent() -> None:
+    folder = Path(__file__).parents[1]
+    killed = subprocess.run([sys.executable, "-c", _KILLED], cwd=folder, capture_output=True, text=True, check=False)
+    stat = Path(f"/proc/{int(killed.stdout)}/stat")
+    end = time.monotonic() + 10
+    while stat.exists() and stat.read_text().split()[2] not in "ZX":  # gone, or waiting to be collected
+        assert time.monotonic() < end, "the stopped process is still there"
+        time.sleep(0.05)
 
 
 def test_who_takes_which_case() -> None:

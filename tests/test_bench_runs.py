@@ -18,6 +18,7 @@ import pytest
 from bench import gpu, life, result
 from bench.gpu import Part
 from bench.report import markdown
+from bench.rivals import Library
 
 FOLDER = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the suite's processes are stopped by POSIX signals")
@@ -108,6 +109,28 @@ def test_peak_memory_is_the_processs_own(tmp_path: Path) -> None:
     assert abs(life.first_step(life.LIBRARIES[0], "cpu", 1, tmp_path)[1]["process"] - before) < 2**27
     assert 2**25 < before < 2**30  # NumPy alone takes 30 MB
     assert seconds > 0 and len(here) + len(more) == 3 * 2**28
+
+
+class _Package:
+    requires = (
+        "numpy>=1.26",
+        'cupy-cuda13x<15,>=14.2 ; extra == "cuda13"',
+        'ruff ; extra == "dev"',
+        'a[b]; python_version>"3"',
+    )
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", ["numpy", "a"]), ("cuda", ["numpy", "cupy-cuda13x", "a"])])
+def test_what_a_package_requires_on_a_device(device: str, expected: list[str]) -> None:
+    assert list(life._requirements(_Package(), device)) == expected
+
+
+def test_installed_size_counts_requirements_once() -> None:
+    numpy, both = Library("one", "", "", ("numpy",)), Library("both", "", "", ("numpy", "safetensors"))
+    size = life.installed_bytes(numpy, "cpu")
+    assert 2**24 < size < life.installed_bytes(both, "cpu") < 1.5 * size
+    with pytest.raises(KeyError, match="no_such_module is not an installed package"):
+        life.installed_bytes(Library("none", "", "", ("no_such_module",)), "cpu")
 
 
 def _part(name: str, code: str, limit: float = 60, **options: Any) -> Part:
