@@ -154,6 +154,11 @@ def empty(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:
     return array
 
 
+def empty_like(array: Array) -> Array:
+    """Return uninitialised memory of the shape, dtype and device of `array`."""
+    return empty(array.shape, array.dtype, device_of(array))
+
+
 def current(device: Device) -> AbstractContextManager[Any]:
     """Return a context in which `device` is CuPy's current device; on other kinds it does nothing."""
     return import_cupy().cuda.Device(device.index) if device.kind is Kind.CUDA else nullcontext()
@@ -223,7 +228,7 @@ def contiguous(array: Array) -> Array:
     """Return `array` in C order, copied only if it is not."""
     if array.flags.c_contiguous:
         return array
-    target = empty(array.shape, array.dtype, device_of(array))
+    target = empty_like(array)
     assign(target, array)
     return target
 
