@@ -182,6 +182,11 @@ def zeros(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:
     return array
 
 
+def zeros_like(array: Array) -> Array:
+    """Return zeros of the shape, dtype and device of `array`."""
+    return zeros(array.shape, array.dtype, device_of(array))
+
+
 def full(shape: Shape, value: float, dtype: npt.DTypeLike, device: Device) -> Array:
     """Return memory filled with `value` on `device`."""
     return to_device(np.full(shape, value, dtype), device)

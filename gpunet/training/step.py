@@ -41,29 +41,26 @@ class Step:
         """Change the trainable parameters once, by the gradients of the batch (x, y)."""
         self.network.prepare_gradients()
         parameters = self.network.trainable_parameters
+        self.optimizer.arrange(parameters)
         for parameter in parameters:
             parameter.gradient = None  # an interrupted step may have left some
         y_pred, backward = self._forward(x, True)
         value, loss_backward = self._loss.forward(y, y_pred)
         self._record(y, y_pred, value)
         backward(loss_backward())
-        for parameter in parameters:
-            if parameter.regularizer is not None and parameter.gradient is not None:
-                parameter.regularizer.add_gradient(parameter.value, parameter.gradient)
         self.optimizer.apply(parameters)
 
     @one_blas_thread()
     def test(self, x: Array, y: Array) -> None:
         """Add the loss and the metrics of the batch (x, y), and change nothing else."""
+        self.optimizer.arrange(self.network.trainable_parameters)
         y_pred, _ = self._forward(x, False)
         value, _ = self._loss.forward(y, y_pred)
         self._record(y, y_pred, value)
 
     def _record(self, y: Array, y_pred: Array, value: Array) -> None:
         """Add the total loss, weighted by the batch's size, and the metrics to the running means."""
-        for parameter in self.network.trainable_parameters:
-            if parameter.regularizer is not None:
-                arithmetic.add_in_place(value, parameter.regularizer.value(parameter.value))
+        self.optimizer.add_penalties(value)
         for activity in self.network.activity_losses:
             arithmetic.add_in_place(value, activity)
         self._mean_loss.update_state(value, len(y))
