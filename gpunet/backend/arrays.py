@@ -177,9 +177,14 @@ def _out_of_memory(cupy: Any, shape: Shape, dtype: np.dtype[Any], device: Device
 def zeros(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:
     """Return memory filled with zeros on `device`."""
     array = empty(shape, dtype, device)
-    with current(device):
-        array.fill(0)
+    fill(array, 0)
     return array
+
+
+def fill(array: Array, value: float) -> None:
+    """Set every element of `array` to `value`."""
+    with current(device_of(array)):
+        array.fill(value)
 
 
 def zeros_like(array: Array) -> Array:

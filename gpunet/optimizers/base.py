@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from gpunet import arguments
 from gpunet.backend.arrays import CPU, Array, assign, to_device, to_host, zeros_like
 from gpunet.identifiers import snake_case
-from gpunet.ops import arithmetic, preparation
+from gpunet.ops import preparation
 from gpunet.ops.optimizer_step import advance
 from gpunet.optimizers.flat import FlatParameters
 from gpunet.parameters import Parameter
@@ -129,11 +129,10 @@ class Optimizer(ABC):
         for group in self._groups:
             self._slots |= group.slots_by_path
 
-    def add_penalties(self, value: Array) -> None:
-        """value += the penalties on the trained parameters, in place; `value` has shape (1,)."""
+    def penalties(self) -> Iterator[Array]:
+        """Yield what penalties on the trained parameters add to the loss, each of shape (1,)."""
         for group in self._groups:
-            for penalty in group.penalties():
-                arithmetic.add_in_place(value, penalty)
+            yield from group.penalties()
 
     def apply(self, parameters: Sequence[Parameter]) -> None:
         """Take one step: update the trainable parameters that have a gradient, and drop all gradients.
