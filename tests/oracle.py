@@ -344,3 +344,10 @@ def limit_norm(w, axes, minimum, maximum, rate):
         wanted = rate * min(max(norm, minimum), maximum) + (1 - rate) * norm
         limited[group] = w[group] * (wanted / (EPSILON + norm))
     return limited
+
+
+# Data.
+
+
+def gather(source, order, position, rows, dtype):
+    return np.array([source[index] for index in order[position : position + rows]]).astype(dtype)
