@@ -51,6 +51,16 @@ class Dataset:
         self.calls.append("end")
 
 
+class Loader:
+    """The batches of a data set by iteration alone, as often as one likes: a loader of another library."""
+
+    def __init__(self, x: HostArray, y: HostArray, batch_size: int) -> None:
+        self.arguments = x, y, batch_size
+
+    def __iter__(self) -> Iterator[list[HostArray]]:
+        return (list(batch) for batch in batches(*self.arguments))
+
+
 def batches(x: Any, y: Any, batch_size: int, passes: int | None = 1) -> Iterator[tuple[Any, Any]]:
     """Yield the batches of `passes` passes in order; of endless ones for None."""
     done = 0

@@ -123,6 +123,7 @@ class Intake(Compiled):
         parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
         if loss is None:
             x = self._checked_inputs(where, sets.as_host(where, "x", parts[0] if parts else None))
+            self._build_for(x.shape[1:])
             return [x], [Layout(x.shape, np.dtype(self.dtype))]
         if len(parts) != 2:
             hint = "; sample weights are not supported yet" if len(parts) == 3 else ""
