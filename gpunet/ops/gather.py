@@ -74,11 +74,12 @@ def gather(source: Array, order: Array, position: Array, out: Array) -> None:
 
 def _gather_on_cpu(source: HostArray, indices: HostArray, out: HostArray) -> None:
     # numpy.take is twice as fast as indexing, but first copies the whole of a source that is not plain memory.
-    plain = source.flags.c_contiguous and source.flags.aligned
-    if plain and out.flags.c_contiguous and source.dtype == out.dtype:
+    if not (source.flags.c_contiguous and source.flags.aligned):
+        out[...] = source[indices]
+    elif source.dtype == out.dtype and out.flags.c_contiguous:
         np.take(source, indices, axis=0, out=out, mode="clip")  # the mode that writes straight into `out`
     else:
-        out[...] = source[indices]
+        out[...] = np.take(source, indices, axis=0)
 
 
 def _check(device: Device, source: Array, order: Array, position: Array, out: Array) -> None:
