@@ -38,7 +38,7 @@ def _in_file(array: HostArray, dtype: Any) -> Column:
 
 def _epoch(feed: Any) -> list[tuple[HostArray, ...]]:
     """Return the batches of an epoch, on the host."""
-    return [tuple(np.array(checks.host(array)) for array in batch) for batch in feed.epoch()]
+    return [tuple(np.array(checks.host(array)) for array in batch.take()) for batch in feed.epoch()]
 
 
 @pytest.mark.parametrize("kind", [Resident, Streamed])
@@ -81,7 +81,7 @@ def test_on_the_cpu_arrays_stay_where_they_are() -> None:
 def test_batches_are_copies(device: Device) -> None:
     x = to_device(np.arange(6, dtype=np.float32)[:, None], device)
     for batch in (
-        next(Resident(_samples(x, Y[:6]), Schedule(6, 6), device).epoch()),
+        next(Resident(_samples(x, Y[:6]), Schedule(6, 6), device).epoch()).take(),
         whole(_samples(x, Y[:6]), device),
     ):
         batch[0][...] = 7
@@ -106,9 +106,10 @@ def test_a_device_keeps_the_own_dtype_and_the_same_addresses(device: Device) -> 
     before, seen = places(), {}
     for _ in range(2):
         for batch in feed.epoch():
-            first = seen.setdefault(len(batch[0]), batch)
-            assert all(a is b for a, b in zip(first, batch, strict=True))
-    assert sorted(seen) == [3, 4]
+            arrays = batch.take()
+            first = seen.setdefault(batch.key, arrays)
+            assert all(a is b for a, b in zip(first, arrays, strict=True))
+    assert sorted(key[1] for key in seen) == [3, 4]
     assert all(a is b for a, b in zip(before, places(), strict=True))
 
 
@@ -129,9 +130,10 @@ def test_a_batch_is_work_of_the_device_alone(monkeypatch: pytest.MonkeyPatch) ->
     )
     for epoch in range(2):
         batches = feed.epoch()
-        next(batches)
+        next(batches).take()
         assert uploads == ["int64", "int64"] * (epoch + 1)  # order and position
-        for _ in batches:
+        for batch in batches:
+            batch.take()
             assert len(uploads) == 2 * (epoch + 1)
         assert launches == ["gather", "gather", "move_on"] * 3
         launches.clear()
@@ -180,7 +182,7 @@ def test_the_free_memory_of_a_gpu_decides(monkeypatch: pytest.MonkeyPatch) -> No
     fake.memory -= 8
     streamed = new_feed(_samples(), Schedule(11, 4), GPU)
     assert isinstance(streamed, Streamed)
-    x, y = next(streamed.epoch())
+    x, y = next(streamed.epoch()).take()
     checks.assert_same_bits(x.memory, X[:4].astype(np.float32))  # type: ignore[attr-defined]
     checks.assert_same_bits(y.memory, Y[:4])  # type: ignore[attr-defined]
 

@@ -35,10 +35,10 @@ def test_ctrl_c_waits_for_the_running_step(monkeypatch: pytest.MonkeyPatch) -> N
     finished = []
     train = Step.train
 
-    def interrupted_train(self: Step, x: Any, y: Any) -> None:
+    def interrupted_train(self: Step, batch: Any) -> None:
         if not finished:
             signal.raise_signal(signal.SIGINT)
-        train(self, x, y)
+        train(self, batch)
         finished.append(1)
 
     monkeypatch.setattr(Step, "train", interrupted_train)
@@ -50,7 +50,7 @@ def test_ctrl_c_waits_for_the_running_step(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    def twice_interrupted_train(self: Step, x: Any, y: Any) -> None:
+    def twice_interrupted_train(self: Step, batch: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the second one waited")

@@ -17,6 +17,7 @@ import gpunet
 from gpunet import Dense, Input, Sequential
 from gpunet.backend.arrays import Device
 from gpunet.callbacks import LambdaCallback
+from gpunet.training.feeding import Batch
 from gpunet.training.sequences import makes_batches
 from gpunet.training.step import Step
 
@@ -27,7 +28,7 @@ X = np.arange(10, dtype=np.float32)[:, None]
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The x of every batch that a step was trained on, as whole numbers; the step itself does nothing."""
     seen: list[list[int]] = []
-    monkeypatch.setattr(Step, "train", lambda self, x, y: seen.append(checks.host(x)[:, 0].astype(int).tolist()))
+    monkeypatch.setattr(Step, "train", lambda self, batch: seen.append(_numbers(batch)))
     return seen
 
 
@@ -35,8 +36,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 def tested(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Likewise of every batch that was evaluated."""
     seen: list[list[int]] = []
-    monkeypatch.setattr(Step, "test", lambda self, x, y: seen.append(checks.host(x)[:, 0].astype(int).tolist()))
+    monkeypatch.setattr(Step, "test", lambda self, batch: seen.append(_numbers(batch)))
     return seen
+
+
+def _numbers(batch: Batch) -> list[int]:
+    numbers: list[int] = checks.host(batch.take()[0])[:, 0].astype(int).tolist()
+    return numbers
 
 
 PASS = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

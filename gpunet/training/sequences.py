@@ -11,7 +11,7 @@ import numpy as np
 from gpunet.backend.arrays import Device, HostArray, Shape
 from gpunet.backend.random import Purpose, Stream, new_stream
 from gpunet.backend.streaming import Layout, Ring
-from gpunet.training.feeding import Batch, Batches
+from gpunet.training.feeding import Batch, Batches, ready
 from gpunet.training.samples import reads_by_slices
 
 # The arrays of a batch on the host, checked, and what they become on the device.
@@ -131,7 +131,7 @@ class Sequences:
             host[...] = array
         self.taken += layouts[0].shape[0]
         try:
-            yield slot.send()
+            yield ready(slot.send())
         finally:
             slot.release()
 
