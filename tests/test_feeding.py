@@ -8,15 +8,17 @@ from typing import Any
 import checks
 import numpy as np
 import pytest
-from data_sources import SliceFile
+from data_sources import Dataset, SliceFile
 from fake_cupy import FakeCupy
 
 from gpunet.backend import arrays, launch, streaming
 from gpunet.backend.arrays import CPU, EMULATED, Array, Device, HostArray, Kind, device_of, to_device
+from gpunet.backend.streaming import Layout
 from gpunet.training import feeding
 from gpunet.training.feeding import Resident, Streamed, new_feed, whole
 from gpunet.training.samples import Column, Rows, Samples
 from gpunet.training.schedule import Schedule
+from gpunet.training.sequences import Sequences
 
 GPU = Device(Kind.CUDA)
 X = np.arange(22, dtype=np.uint8).reshape(11, 2)
@@ -187,15 +189,34 @@ def test_the_free_memory_of_a_gpu_decides(monkeypatch: pytest.MonkeyPatch) -> No
     checks.assert_same_bits(y.memory, Y[:4])  # type: ignore[attr-defined]
 
 
-def test_a_ring_is_closed_however_an_epoch_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    closed = []
-    monkeypatch.setattr(streaming.Ring, "close", lambda self: closed.append(1))
-    feed = Streamed(_samples(), Schedule(11, 4), EMULATED)
-    _epoch(feed)
+def _sequences() -> Sequences:
+    def check(where: str, batch: Any) -> Any:
+        return batch, [Layout(array.shape, array.dtype) for array in batch]
+
+    return Sequences("fit", Dataset(X, Y, 4), check, EMULATED)
+
+
+@pytest.mark.parametrize("make", [lambda: Streamed(_samples(), Schedule(11, 4), EMULATED), _sequences])
+def test_memory_is_released_however_an_epoch_ends(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(streaming.Ring, "close", lambda self: calls.append("close"))
+    monkeypatch.setattr(streaming.Slot, "release", lambda self: calls.append("release"))
+    feed = make()
+    assert [len(x) for x, _ in _epoch(feed)] == [4, 4, 3] and feed.taken == 11 and feed.row == (2,)
+    assert calls == [*["release"] * 3, "close"]
+    calls.clear()
     batches = feed.epoch()
     next(batches)
+    assert feed.taken == 4
     batches.close()
-    assert closed == [1, 1]
+    assert calls == ["release", "close"]
+
+
+def test_whole_sets_of_a_device_stay_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "to_device", None)  # what would bring them from the host
+    x, y = whole(_samples(*checks.on(EMULATED, X, Y)), EMULATED)
+    checks.assert_same_bits(x, X.astype(np.float32))
+    checks.assert_same_bits(y, Y)
 
 
 def test_whole_sets(device: Device) -> None:

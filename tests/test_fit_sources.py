@@ -150,6 +150,19 @@ def test_a_device_s_arrays_are_read_once_to_be_checked(monkeypatch: pytest.Monke
     assert reads == [X.size] and isinstance(outputs, EmulatedArray) and outputs.shape == (40, 10)
 
 
+def test_a_device_s_arrays_are_used_where_they_are(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    if device == CPU:
+        pytest.skip("labels of the host are prepared once")
+    sources: list[Array] = []
+    new_feed = intake.new_feed
+    monkeypatch.setattr(intake, "new_feed", lambda *args: sources.extend((feed := new_feed(*args)).sources) or feed)
+    x, y = checks.on(device, X, LABELS)
+    small_cnn().fit(x, y, batch_size=BATCH, verbose=0)
+    assert sources[0] is x and sources[1].dtype == np.int64
+    y[...] = 0
+    assert not checks.host(sources[1]).any()  # the same memory
+
+
 def test_files_are_not_read_before_their_time() -> None:
     x, y = SliceFile(X), SliceFile(LABELS)
     small_cnn().fit(x, y, batch_size=BATCH, steps_per_epoch=1, shuffle=False, verbose=0)

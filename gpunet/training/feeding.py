@@ -83,7 +83,7 @@ class Feed(Protocol):
 
     @property
     def steps(self) -> int | None:
-        """How many batches an epoch has; None as long as nobody can tell."""
+        """How many batches an epoch has; None if nobody can tell."""
 
     @property
     def taken(self) -> int:
@@ -118,9 +118,9 @@ def _is_on(array: object, device: Device) -> bool:
 class Resident:
     """A set that lies on the device: copied there once, in its own dtype, or there from the start.
 
-    Batches are gathered by index, by work of the device alone: `next` can be captured in a graph. All it reads and
-    writes lies at addresses that never change: `sources`, the `order` of the running pass, the `position` in it, and
-    for each batch size one batch. The host uploads `order` when a pass begins.
+    Batches are gathered by index, by work of the device alone, which can be captured in a graph: all that it reads and
+    writes lies at addresses that never change. These are `sources`, the `order` of the running pass, the `position` in
+    it, and for each size one batch. The host uploads `order` when a pass begins.
     """
 
     def __init__(self, samples: Samples, schedule: Schedule, device: Device) -> None:
