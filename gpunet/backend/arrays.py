@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from gpunet.backend import recording
 from gpunet.backend.emulated_array import EmulatedArray, empty_emulated
+from gpunet.backend.memory import empty_host
 
 Array: TypeAlias = npt.NDArray[Any]
 HostArray: TypeAlias = npt.NDArray[Any]
@@ -143,7 +144,7 @@ def empty(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:
     """Return uninitialised memory on `device`; on `emulated` it holds NaN until something writes it."""
     dtype = np.dtype(dtype)
     if device.kind is Kind.CPU:
-        return np.empty(shape, dtype)
+        return empty_host(shape, dtype)
     if device.kind is Kind.EMULATED:
         return empty_emulated(shape, dtype)
     cupy = import_cupy()

@@ -13,6 +13,7 @@ import numpy as np
 
 from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty
 from gpunet.backend.launch import ceil_div, launch
+from gpunet.backend.memory import empty_host
 from gpunet.ops import contract
 from gpunet.ops.erf import erf
 
@@ -180,16 +181,18 @@ def gradient_host(dy: HostArray, saved: HostArray, activation: Activation) -> Ho
     """Return dz = dy f'(z) in NumPy: `dy` itself for LINEAR, else a new array."""
     if activation is Activation.LINEAR:
         return dy
-    dz: HostArray = dy * _derivative(saved, activation)
+    dz = empty_host(dy.shape, dy.dtype)
+    if activation is Activation.RELU:
+        np.multiply(dy, np.greater(saved, 0, out=empty_host(saved.shape, np.bool_)), out=dz)
+    else:
+        np.multiply(dy, _derivative(saved, activation), out=dz)
     return dz
 
 
-def _derivative(saved: HostArray, activation: Activation) -> HostArray:  # noqa: C901 - a case for each
-    """Return f'(z), or for RELU, as a boolean array, where it is 1."""
+def _derivative(saved: HostArray, activation: Activation) -> HostArray:
+    """Return f'(z), for all but RELU."""
     factor: HostArray
     match activation:
-        case Activation.RELU:
-            factor = saved > 0
         case Activation.LEAKY_RELU:
             factor = np.where(saved > 0, saved.dtype.type(1), saved.dtype.type(LEAKY_SLOPE))
         case Activation.SIGMOID:
@@ -213,8 +216,8 @@ def _derivative(saved: HostArray, activation: Activation) -> HostArray:  # noqa:
             factor = s * (1 + saved * (1 - s))
         case Activation.SOFTPLUS:  # sigmoid(z) = 1 - exp(-y)
             factor = -np.expm1(-saved)
-        case Activation.LINEAR:
-            factor = np.ones_like(saved)
+        case Activation.LINEAR | Activation.RELU:
+            factor = saved > 0
     return factor
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpunet.backend.arrays import Array, Kind, contiguous
+from gpunet.backend.arrays import Array, Kind, contiguous, empty_like
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops.update import check_update, pieces
 
@@ -38,7 +38,8 @@ def adam(
     real = w.dtype.type
     first, second, size, smallest = real(rate_1), real(rate_2), real(step_size[0]), real(epsilon)
     for part, m, v, g in pieces(w, momentum, velocity, contiguous(gradient)):
-        change = g - m
+        change, step = empty_like(part), empty_like(part)
+        np.subtract(g, m, out=change)
         change *= first
         m += change
         np.square(g, out=change)
@@ -47,4 +48,4 @@ def adam(
         v += change
         np.sqrt(v, out=change)
         change += smallest
-        part -= np.divide(m * size, change, out=change)
+        part -= np.divide(np.multiply(m, size, out=step), change, out=change)

@@ -6,6 +6,7 @@ import numpy as np
 
 from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, device_of, empty
 from gpunet.backend.launch import ceil_div, launch
+from gpunet.backend.memory import empty_host
 from gpunet.ops import contract
 
 THREADS = 256
@@ -90,7 +91,7 @@ def _blocks(n: int) -> int:
 
 
 def keep_where(mask: HostArray, values: HostArray) -> HostArray:
-    """Return `values` where the booleans `mask` are True, else 0; for the CPU versions of ops.
+    """Return `values` where `mask`, booleans or bytes 0 and 1, says so, else 0; for the CPU versions of ops.
 
     The mask clears bits: numpy.where, which branches, takes twice as long, and a product with the mask would turn
     infinity into NaN.
@@ -99,5 +100,6 @@ def keep_where(mask: HostArray, values: HostArray) -> HostArray:
     array([1.5, 0. ])
     """
     integer = np.dtype(f"i{values.itemsize}")
-    kept: HostArray = values.view(integer) & -mask.astype(integer)
-    return kept.view(values.dtype)
+    bits = np.multiply(mask, integer.type(-1), out=empty_host(values.shape, integer))
+    kept: HostArray = np.bitwise_and(values.view(integer), bits, out=bits).view(values.dtype)
+    return kept

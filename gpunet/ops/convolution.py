@@ -9,7 +9,8 @@ from typing import TypeAlias
 import numpy as np
 
 from gpunet import arguments
-from gpunet.backend.arrays import Array, HostArray, Kind, Shape, contiguous, empty
+from gpunet.backend.arrays import Array, HostArray, Kind, Shape, contiguous, empty, empty_like
+from gpunet.backend.memory import empty_host, full_host
 from gpunet.ops import contract, tiles
 from gpunet.ops.activation import Activation, activate_host, gradient_host
 from gpunet.ops.im2col import add_windows, blocks, inside, pad, window_matrices
@@ -199,13 +200,17 @@ def multiply(matrix: HostArray, weights: HostArray, out: HostArray) -> None:
     np.matmul(matrix[..., :_LONGEST_SUM], weights[:, :_LONGEST_SUM], out=out)
     for first in range(_LONGEST_SUM, weights.shape[1], _LONGEST_SUM):
         terms = slice(first, first + _LONGEST_SUM)
-        out += matrix[..., terms] @ weights[:, terms]
+        out += np.matmul(matrix[..., terms], weights[:, terms], out=empty_host(out.shape, out.dtype))
 
 
 def weights_host(w: HostArray, b: HostArray | None, sizes: Sizes) -> HostArray:
     """Return w as the right side of a product, (groups, taps, F / groups); b, if there is one, is one tap more."""
     weights = by_group(np.ascontiguousarray(w), sizes)
-    return weights if b is None else np.concatenate((weights, by_group(b, sizes)), axis=1)
+    if b is None:
+        return weights
+    groups, taps, filters = weights.shape
+    out = empty_host((groups, taps + 1, filters), w.dtype)
+    return np.concatenate((weights, by_group(b, sizes)), axis=1, out=out)
 
 
 def _convolution_host(
@@ -235,11 +240,11 @@ def input_gradient_host(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> HostArray:
     (r, s, group_channels, _), groups, geometry = sizes.w, sizes.geometry.groups, sizes.geometry
     (n, p, q, _), channels = sizes.y, sizes.x[3]
     weights = w.reshape(r * s, group_channels, groups, sizes.group_filters).transpose(2, 0, 3, 1)
-    dx = np.zeros(sizes.x, w.dtype)
+    dx = full_host(sizes.x, 0, w.dtype)
     for images, rows in blocks(n, p, q * r * s * channels * w.itemsize):
         if rows.start == 0:
             padded = pad(dx[images], geometry)
-        dwindows = np.empty((r, s, len(padded), rows.stop - rows.start, q, channels), w.dtype)
+        dwindows = empty_host((r, s, len(padded), rows.stop - rows.start, q, channels), w.dtype)
         by_tap = dwindows.reshape(r * s, -1, groups, group_channels)
         np.matmul(by_group(dz(images, rows), sizes)[:, np.newaxis], weights, out=by_tap.transpose(2, 0, 1, 3))
         add_windows(padded, dwindows, rows.start, geometry)
@@ -251,9 +256,10 @@ def input_gradient_host(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> HostArray:
 def kernel_gradient_host(x: HostArray, dz: BlockOfDz, sizes: Sizes, dw: HostArray, db: HostArray | None) -> None:
     """Add up the products of the windows with dz, block by block."""
     with_bias = db is not None
-    gradients = np.zeros((sizes.geometry.groups, sizes.taps + with_bias, sizes.group_filters), x.dtype)
+    gradients = full_host((sizes.geometry.groups, sizes.taps + with_bias, sizes.group_filters), 0, x.dtype)
+    product = empty_like(gradients)
     for block, matrix in window_matrices(x, sizes.w, sizes.out_size, sizes.geometry, with_ones=with_bias):
-        gradients += matrix.transpose(0, 2, 1) @ by_group(dz(*block), sizes)
+        gradients += np.matmul(matrix.transpose(0, 2, 1), by_group(dz(*block), sizes), out=product)
     by_tap = gradients.transpose(1, 0, 2).reshape(-1, sizes.w[3])  # (taps and, for the bias, one more, F)
     dw[...] = by_tap[: sizes.taps].reshape(sizes.w)
     if db is not None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from gpunet import arguments
-from gpunet.backend.arrays import Array, HostArray, Kind, Shape, common_device, contiguous, empty
+from gpunet.backend.arrays import Array, HostArray, Kind, Shape, common_device, contiguous, empty, empty_like
 from gpunet.backend.launch import ceil_div
+from gpunet.backend.memory import empty_host
 from gpunet.ops import contract, tiles
 from gpunet.ops.activation import Activation, activate_host, gradient_host
 from gpunet.ops.convolution import (
@@ -188,9 +189,9 @@ def _convolution_pooling_host(
     weights = weights_host(w, b, sizes)
     with_ones = b is not None
     for (images, rows), matrix in window_matrices(x, sizes.w, sizes.out_size, sizes.geometry, with_ones):
-        z = np.empty((images.stop - images.start, rows.stop - rows.start, *sizes.y[2:]), x.dtype)
+        z = empty_host((images.stop - images.start, rows.stop - rows.start, *sizes.y[2:]), x.dtype)
         multiply(matrix, weights, out=by_group(z, sizes))
-        values = z if saved is None else np.empty_like(z)
+        values = z if saved is None else empty_like(z)
         activate_host(z, activation, out=values)
         block = images, _windows_in(rows, y)
         _maxima(values, y[block], winner[block])
@@ -206,7 +207,7 @@ def _windows_in(rows: slice, y: HostArray) -> slice:
 
 def _elements(values: HostArray, shape: Shape) -> HostArray:
     """Return the elements of the windows of `values` (N, P, Q, F), as (4, *shape); those outside are -infinity."""
-    elements = np.empty((_WINDOW, *shape), values.dtype)
+    elements = empty_host((_WINDOW, *shape), values.dtype)
     if shape[1] * POOL > values.shape[1] or shape[2] * POOL > values.shape[2]:
         elements[...] = -np.inf
     for number, element in enumerate(elements):
@@ -229,10 +230,11 @@ def _maxima(values: HostArray, y: HostArray, winner: HostArray) -> None:
         winner[...] = elements.argmax(axis=0)  # the first NaN, if there is one; three times slower
         return
     # The number of the first maximum is how many elements come before it: those that are smaller, as are all before.
-    smaller = elements[0] != y
+    smaller, other = (empty_host(y.shape, np.bool_) for _ in range(2))
+    np.not_equal(elements[0], y, out=smaller)
     winner[...] = smaller
     for element in elements[1:-1]:
-        smaller &= element != y
+        smaller &= np.not_equal(element, y, out=other)
         winner += smaller
 
 
@@ -243,14 +245,16 @@ def _dz_host(dy: HostArray, saved: HostArray, winner: HostArray, activation: Act
     def block(images: slice, rows: slice) -> HostArray:
         part = images, _windows_in(rows, dy)
         dmaxima, winners = gradient_host(dy[part], saved[part], activation), winner[part]
-        dz = np.empty((len(winners), rows.stop - rows.start, *sizes.y[2:]), dy.dtype)
+        dz = empty_host((len(winners), rows.stop - rows.start, *sizes.y[2:]), dy.dtype)
         dz[:, POOL * winners.shape[1] :] = 0
         dz[:, :, POOL * winners.shape[2] :] = 0
+        won = empty_host(winners.shape, np.bool_)
         for number in range(_WINDOW):
             place = _places(dz, number, winners.shape)
             inside = slice(None), slice(place.shape[1]), slice(place.shape[2])
             # As integers, bits times 0 or 1: exact for infinities, and twice as fast as numpy.where, which branches.
-            np.multiply(dmaxima[inside].view(integer), winners[inside] == number, out=place.view(integer))
+            np.equal(winners, number, out=won)
+            np.multiply(dmaxima[inside].view(integer), won[inside], out=place.view(integer))
         return dz
 
     return block

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty
+from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty, empty_like
+from gpunet.backend.memory import full_host
 from gpunet.ops import contract, tiles
 from gpunet.ops.activation import Activation, activate_host, gradient_host
 
@@ -29,7 +30,7 @@ def dense(x: Array, w: Array, b: Array | None, activation: Activation) -> tuple[
     if b is not None:
         contract.has_shape("dense", "b", b, (n,))
     if device.kind is Kind.CPU:
-        return add_bias_and_activate(x @ w, b, activation)
+        return add_bias_and_activate(np.matmul(x, w, out=empty((m, n), x.dtype, device)), b, activation)
     y = empty((m, n), x.dtype, device)
     z = empty((m, n), x.dtype, device) if activation.saves_input else None
     plan = tiles.plan(m, n, k, x.dtype)
@@ -46,7 +47,7 @@ def add_bias_and_activate(z: HostArray, b: HostArray | None, activation: Activat
     """Return (f(z + b), saved) in NumPy; overwrites z."""
     if b is not None:
         z += b
-    y = np.empty_like(z) if activation.saves_input else z
+    y = empty_like(z) if activation.saves_input else z
     activate_host(z, activation, out=y)
     return y, z
 
@@ -59,9 +60,9 @@ def dense_input_gradient(dy: Array, saved: Array, w: Array, activation: Activati
     m, (k, n) = len(dy), w.shape
     contract.has_shape("dense_input_gradient", "dy", dy, (m, n))
     contract.has_shape("dense_input_gradient", "saved", saved, (m, n))
-    if device.kind is Kind.CPU:
-        return gradient_host(dy, saved, activation) @ w.T
     dx = empty((m, k), dy.dtype, device)
+    if device.kind is Kind.CPU:
+        return np.matmul(gradient_host(dy, saved, activation), w.T, out=dx)
     plan = tiles.plan(m, k, n, dy.dtype)
     partial = plan.workspace(m * k, dy.dtype, device)
     inputs = (contiguous(dy), contiguous(saved), contiguous(w))
@@ -93,7 +94,7 @@ def dense_kernel_gradient(
         np.matmul(x.T, dz, out=dw)
         if db is not None:
             # BLAS adds up the rows faster than sum(axis=0), and in blocks, which rounds less.
-            np.matmul(np.ones(m, dz.dtype), dz, out=db)
+            np.matmul(full_host((m,), 1, dz.dtype), dz, out=db)
         return
     plan = tiles.plan(k, n, m, x.dtype)
     with_bias = db is not None

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from gpunet import arguments
-from gpunet.backend.arrays import Array, Kind, common_device, contiguous, empty
+from gpunet.backend.arrays import Array, Kind, common_device, contiguous, empty, empty_like
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.backend.random import generator
 from gpunet.ops import contract
@@ -44,15 +44,13 @@ def dropout(x: Array, rate: float, key: Key) -> tuple[Array, Array]:
         common_device("dropout", x=x, step=step)
         contract.has_dtype("dropout", "step", step, np.int64)
         contract.has_shape("dropout", "step", step, (1,))
+    mask = empty(x.shape, np.uint8, device)
     if device.kind is Kind.CPU:
-        draws = (
-            generator(seed, purpose, step if isinstance(step, int) else int(step[0]))
-            .random(x.size, dtype=np.float32)
-            .reshape(x.shape)
-        )
-        mask = (draws >= np.float32(rate)).view(np.uint8)
+        draws = empty(x.shape, np.float32, device)
+        generator(seed, purpose, step if isinstance(step, int) else int(step[0])).random(dtype=np.float32, out=draws)
+        np.greater_equal(draws, np.float32(rate), out=mask.view(np.bool_))
         return dropout_gradient(x, mask, rate), mask
-    y, mask = empty(x.shape, x.dtype, device), empty(x.shape, np.uint8, device)
+    y = empty_like(x)
     places = (None, step) if isinstance(step, int) else (step, 0)
     args = (contiguous(x), y, mask, x.size, _threshold(rate), _factor(rate), seed, purpose, *places)
     grid = ceil_div(x.size, THREADS * BLOCK_DRAWS)
@@ -67,9 +65,9 @@ def dropout_gradient(dy: Array, mask: Array, rate: float) -> Array:
     contract.has_shape("dropout_gradient", "mask", mask, dy.shape)
     contract.has_dtype("dropout_gradient", "mask", mask, np.uint8)
     factor = _factor(check_rate("dropout_gradient", rate))
+    dx = empty_like(dy)
     if device.kind is Kind.CPU:
-        return keep_where(mask != 0, dy * dy.dtype.type(factor))
-    dx = empty(dy.shape, dy.dtype, device)
+        return keep_where(mask, np.multiply(dy, dy.dtype.type(factor), out=dx))
     args = (contiguous(dy), contiguous(mask), dx, dy.size, factor)
     grid = ceil_div(dy.size, THREADS)
     launch(_FILE, "dropout_gradient", grid=grid, block=THREADS, args=args, real=dy.dtype, defines=_DEFINES)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from gpunet.backend.arrays import HostArray, Shape
+from gpunet.backend.memory import empty_host, full_host
 
 if TYPE_CHECKING:
     from gpunet.ops.convolution import Geometry
@@ -53,12 +54,13 @@ def window_matrices(
         # A row of the matrix is a window. Where runs are short the matrix lies in memory column by column, so that
         # copies run along rows of pixels; BLAS takes both.
         if s * c < _SHORT_RUN:
-            memory = np.ones((groups, depth, *size), x.dtype)
+            memory = empty_host((groups, depth, *size), x.dtype)
+            memory[:, taps:] = 1
             target = memory[:, :taps].reshape(groups, r, s, c, *size)
             np.copyto(target, windows.transpose(5, 3, 4, 6, 0, 1, 2))
             yield (images, rows), memory.reshape(groups, depth, -1).transpose(0, 2, 1)
         else:
-            memory = np.empty((groups, *size, depth), x.dtype)
+            memory = empty_host((groups, *size, depth), x.dtype)
             memory[..., taps:] = 1
             target = memory[..., :taps].reshape(groups, *size, r, s, c)
             np.copyto(target, windows.transpose(5, 0, 1, 2, 3, 4, 6))
@@ -78,7 +80,7 @@ def pad(x: HostArray, geometry: Geometry) -> HostArray:
     if not (top or bottom or left or right):
         return x
     n, h, w, c = x.shape
-    padded = np.zeros((n, top + h + bottom, left + w + right, c), x.dtype)
+    padded = full_host((n, top + h + bottom, left + w + right, c), 0, x.dtype)
     inside(padded, x.shape, geometry)[...] = x
     return padded
 

@@ -17,6 +17,7 @@ import numpy as np
 from gpunet import arguments
 from gpunet.backend.arrays import Array, Kind, Shape, common_device, contiguous, empty
 from gpunet.backend.launch import ceil_div, launch
+from gpunet.backend.memory import empty_host, full_host
 from gpunet.ops import contract
 from gpunet.ops.arithmetic import keep_where
 from gpunet.ops.windows import PADDINGS, output_size, window_pads
@@ -114,9 +115,12 @@ def _max_pooling_cpu(x: Array, windows: _Windows, y: Array, winner: Array) -> No
     for number in range(rows.size * columns.size):
         outputs, elements = windows.slices(number)
         value, best, best_number = x[elements], y[outputs], winner[outputs]
-        better = ~(value <= best) & (best == best)  # greater, or the first NaN
+        better, number_known = (empty_host(value.shape, np.bool_) for _ in range(2))
+        np.logical_not(np.less_equal(value, best, out=better), out=better)
+        better &= np.equal(best, best, out=number_known)  # greater, or the first NaN
         np.maximum(best, value, out=best)
-        np.maximum(best_number, better * np.int32(number), out=best_number)
+        numbers = np.multiply(better, np.int32(number), out=empty_host(value.shape, np.int32))
+        np.maximum(best_number, numbers, out=best_number)
 
 
 def max_pooling_gradient(
@@ -145,7 +149,8 @@ def _max_pooling_gradient_cpu(dy: Array, winner: Array, windows: _Windows, dx: A
     dx[...] = 0
     for number in reversed(range(windows.rows.size * windows.columns.size)):
         outputs, elements = windows.slices(number)
-        dx[elements] += keep_where(winner[outputs] == number, dy[outputs])
+        won = np.equal(winner[outputs], number, out=empty_host(winner[outputs].shape, np.bool_))
+        dx[elements] += keep_where(won, dy[outputs])
 
 
 def average_pooling(x: Array, pool_size: Pair, strides: Pair, padding: str) -> Array:
@@ -169,7 +174,7 @@ def average_pooling(x: Array, pool_size: Pair, strides: Pair, padding: str) -> A
 
 
 def _average_pooling_cpu(x: Array, windows: _Windows, y: Array) -> None:
-    row_sums = np.zeros((*x.shape[:2], *y.shape[2:]), x.dtype)
+    row_sums = full_host((*x.shape[:2], *y.shape[2:]), 0, x.dtype)
     for s in range(windows.columns.size):
         q, w = windows.columns.slices(s)
         row_sums[:, :, q] += x[:, :, w]
@@ -199,7 +204,7 @@ def average_pooling_gradient(dy: Array, pool_size: Pair, strides: Pair, padding:
 
 def _average_pooling_gradient_cpu(dy: Array, windows: _Windows, dx: Array) -> None:
     shares = dy / windows.counts(dy.dtype)
-    row_sums = np.zeros((*dy.shape[:2], *dx.shape[2:]), dy.dtype)
+    row_sums = full_host((*dy.shape[:2], *dx.shape[2:]), 0, dy.dtype)
     for s in reversed(range(windows.columns.size)):
         q, w = windows.columns.slices(s)
         row_sums[:, :, w] += shares[:, :, q]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpunet.backend.arrays import Array, Kind, contiguous
+from gpunet.backend.arrays import Array, Kind, contiguous, empty_like
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops.update import check_update, pieces
 
@@ -29,7 +29,7 @@ def sgd(w: Array, gradient: Array, learning_rate: Array) -> None:
         return
     rate = w.dtype.type(learning_rate[0])
     for part, g in pieces(w, contiguous(gradient)):
-        part -= g * rate
+        part -= np.multiply(g, rate, out=empty_like(part))
 
 
 def sgd_momentum(
@@ -48,10 +48,10 @@ def sgd_momentum(
         return
     rate, kept = w.dtype.type(learning_rate[0]), w.dtype.type(momentum)
     for part, v, g in pieces(w, velocity, contiguous(gradient)):
-        step = g * rate
+        step = np.multiply(g, rate, out=empty_like(part))
         v *= kept
         v -= step
         if nesterov:
-            part += np.subtract(v * kept, step, out=step)
+            part += np.subtract(np.multiply(v, kept, out=empty_like(part)), step, out=step)
         else:
             part += v

@@ -1,0 +1,96 @@
+"""The host's memory pool: what arrays leave behind is used again, so that a training step takes nothing new.
+
+New memory of some size comes from the system page by page, each at its first touch; that costs a step more than its
+element-wise arithmetic. A block is free again when the array that was made of it, and every view of that array, is
+gone: NumPy keeps the array alive as the base of its views, and its end is told by a weak reference. (On `cuda` CuPy's
+own pool does the same; `emulated` wants memory that nothing has written.)
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import defaultdict
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Block: TypeAlias = tuple[bytearray, int]  # memory, and where a cache line begins in it
+
+SMALLEST = 4096  # bytes; less is as fast from the system's own lists of small blocks
+_ALIGNMENT = 64  # bytes: a cache line
+
+
+class Pool:
+    """Blocks of host memory, by size.
+
+    `misses` counts the blocks that had to be new. Where one is needed while twice as much lies free as was ever in use
+    at once, most of that is of sizes that nobody asks for any more, and all of it goes back to the system.
+    """
+
+    def __init__(self) -> None:
+        self.misses = 0
+        self._free: defaultdict[int, list[Block]] = defaultdict(list)
+        self._leases: dict[int, weakref.ref[npt.NDArray[Any]]] = {}  # by the id of an array that is alive
+        self._free_bytes = self._leased_bytes = self._most_leased = 0
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """Return an uninitialised array that begins at a cache line."""
+        size = _block_size(math.prod(shape) * dtype.itemsize)
+        try:
+            block = self._free[size].pop()
+            self._free_bytes -= size
+        except IndexError:
+            block = self._new_block(size)
+        memory, start = block
+        array: npt.NDArray[Any] = np.ndarray(shape, dtype, memory, start)
+        self._leased_bytes += size
+        self._most_leased = max(self._most_leased, self._leased_bytes)
+        self._leases[id(array)] = weakref.ref(array, partial(self._take_back, id(array), size, block))
+        return array
+
+    def _new_block(self, size: int) -> Block:
+        if self._free_bytes > 2 * self._most_leased:
+            self._free.clear()
+            self._free_bytes = 0
+        self.misses += 1
+        # Not an array: NumPy would make it the base of all views, of which there could be some when `array` is gone.
+        memory = bytearray(size + _ALIGNMENT)
+        return memory, -np.frombuffer(memory, np.uint8).ctypes.data % _ALIGNMENT
+
+    def _take_back(self, key: int, size: int, block: Block, _: object) -> None:
+        del self._leases[key]
+        self._leased_bytes -= size
+        self._free_bytes += size
+        self._free[size].append(block)
+
+
+def _block_size(size: int) -> int:
+    """Return `size` rounded up to one of eight sizes between powers of two, so that similar shapes share blocks."""
+    step = max(1 << max(size.bit_length() - 4, 0), _ALIGNMENT)
+    return -(-size // step) * step
+
+
+_pool = Pool()
+
+
+def pool() -> Pool:
+    """Return the pool of this process."""
+    return _pool
+
+
+def empty_host(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an uninitialised array, from the pool unless it is small."""
+    dtype = np.dtype(dtype)
+    if math.prod(shape) * dtype.itemsize < SMALLEST:
+        return np.empty(shape, dtype)
+    return _pool.empty(shape, dtype)
+
+
+def full_host(shape: tuple[int, ...], value: float, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an array of the pool with `value` everywhere."""
+    array = empty_host(shape, dtype)
+    array.fill(value)
+    return array
