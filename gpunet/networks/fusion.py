@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from gpunet.backend.arrays import Array
 from gpunet.layers.base import Forward, Layer
+from gpunet.ops import trace
 from gpunet.ops.activation import Activation
 
 
@@ -32,10 +33,15 @@ class Unit:
     def layers(self) -> tuple[Layer, ...]:
         return (self.layer,) if self.activation_layer is None else (self.layer, self.activation_layer)
 
+    @property
+    def name(self) -> str:
+        """The names of its layers."""
+        return " + ".join(layer.name for layer in self.layers)
+
     def apply(self, x: Array, training: bool, logits: bool) -> Forward:
         """Run the unit, without its final softmax if `logits`."""
         if self.activation_layer is not None:
-            return self.layer.apply_with_activation(x, training, self.operation)
+            return trace.layer(self.name, self.layer.apply_with_activation, x, training, self.operation)
         return self.layer.apply_logits(x, training) if logits else self.layer.apply(x, training)
 
 
@@ -78,7 +84,7 @@ def explanation(layers: Sequence[Layer], fuse: bool) -> str:
     rows = []
     for number, unit in enumerate(found, start=1):
         follower = found[number].layer if number < len(found) else None
-        rows.append((" + ".join(layer.name for layer in unit.layers), _describe(unit, fuse, follower)))
+        rows.append((unit.name, _describe(unit, fuse, follower)))
     width = max((len(names) for names, _ in rows), default=0)
     return "\n".join(f"{names:<{width}}  {text}" for names, text in rows)
 

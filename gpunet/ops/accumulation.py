@@ -7,12 +7,14 @@ import numpy as np
 from gpunet.backend.arrays import Array, Device, Kind, common_device, contiguous
 from gpunet.backend.launch import Argument, launch
 from gpunet.ops import contract
+from gpunet.ops.trace import op
 
 THREADS = 256
 
 _FILE = "accumulation.cu"
 
 
+@op(lambda *_: 3, changes=("state",))
 def accumulate_mean(state: Array, value: Array, weight: int) -> None:
     """state += (weight value[0], weight), in place; `state` is float64 (2,), `value` float32 or float64 (1,)."""
     contract.floats("accumulate_mean", value=value)
@@ -24,6 +26,7 @@ def accumulate_mean(state: Array, value: Array, weight: int) -> None:
         _launch("accumulate_mean", (value, state, weight), value.dtype)
 
 
+@op(lambda state, matches, *_: matches.size, changes=("state",))
 def accumulate_matches(state: Array, matches: Array, positions: int = 1) -> None:
     """state += (sum of matches / positions, number of matches / positions), in place.
 

@@ -8,6 +8,7 @@ from gpunet.backend.arrays import Array, HostArray, Kind, common_device, contigu
 from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops import contract
 from gpunet.ops.labels import check_labels
+from gpunet.ops.trace import op
 
 THREADS = 128
 ROWS = THREADS // 32  # rows that one block works on: a warp each
@@ -15,6 +16,7 @@ ROWS = THREADS // 32  # rows that one block works on: a warp each
 _FILE = "accuracy.cu"
 
 
+@op(lambda y, *_: y.size)
 def sparse_matches(y: Array, labels: Array) -> Array:
     """matches[i] = 1 if argmax_j y[i, j] is labels[i], else 0; y (N, C), int32 labels and uint8 matches (N,).
 
@@ -30,6 +32,7 @@ def sparse_matches(y: Array, labels: Array) -> Array:
     return matches
 
 
+@op(lambda y, *_: 2 * y.size)
 def dense_matches(y: Array, targets: Array) -> Array:
     """matches[i] = 1 if argmax_j y[i, j] is argmax_j targets[i, j], else 0; y and targets (N, C), matches (N,)."""
     device = contract.floats("dense_matches", y=y, targets=targets)
@@ -43,6 +46,7 @@ def dense_matches(y: Array, targets: Array) -> Array:
     return matches
 
 
+@op(lambda y, *_: 2 * y.size)
 def binary_matches(y: Array, targets: Array, threshold: float) -> Array:
     """matches[i] = 1 if [y[i] > threshold] is targets[i], else 0; all of one shape, `targets` int32 or of y's dtype."""
     device = contract.floats("binary_matches", y=y)
@@ -60,6 +64,7 @@ def binary_matches(y: Array, targets: Array, threshold: float) -> Array:
     return matches
 
 
+@op(lambda y, *_: y.size)
 def equal_matches(y: Array, targets: Array) -> Array:
     """matches[i] = 1 if y[i] equals targets[i], else 0; all of one shape."""
     device = contract.floats("equal_matches", y=y, targets=targets)

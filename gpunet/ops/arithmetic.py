@@ -7,6 +7,7 @@ import numpy as np
 from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, device_of, empty
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops import contract
+from gpunet.ops.trace import op
 
 THREADS = 256
 PER_THREAD = 16  # elements that one thread of partial_sums adds up
@@ -16,6 +17,7 @@ _FILE = "arithmetic.cu"
 _DEFINES = {"THREADS": THREADS, "PER_THREAD": PER_THREAD}
 
 
+@op(lambda a, b: a.size, changes=("a",))
 def add_in_place(a: Array, b: Array) -> None:
     """a += b, both of the same shape; on a device, `a` must be C-contiguous.
 
@@ -34,6 +36,7 @@ def add_in_place(a: Array, b: Array) -> None:
         launch(_FILE, "add_in_place", grid=_blocks(a.size), block=THREADS, args=args, real=a.dtype, defines=_DEFINES)
 
 
+@op(lambda x, factor: x.size)
 def scale(x: Array, factor: float) -> Array:
     """y = factor x, `factor` rounded to x's dtype first."""
     device = contract.floats("scale", x=x)
@@ -46,6 +49,7 @@ def scale(x: Array, factor: float) -> Array:
     return y
 
 
+@op(lambda x: x.size)
 def total(x: Array) -> Array:
     """y[0] = sum of all elements of x, in x's dtype, shape (1,).
 

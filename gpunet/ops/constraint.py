@@ -9,6 +9,7 @@ import numpy as np
 from gpunet.backend.arrays import Array, Kind, Shape
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops import contract
+from gpunet.ops.trace import op
 
 THREADS = 256
 GROUPS = 32  # groups of weights with one norm each that one block works on
@@ -19,6 +20,7 @@ _FILE = "constraint.cu"
 _DEFINES = {"THREADS": THREADS, "GROUPS": GROUPS, "LANES": LANES}
 
 
+@op(lambda w, *_: 3 * w.size, changes=("w",))
 def limit_norm(w: Array, axes: tuple[int, ...], minimum: float, maximum: float, rate: float = 1.0) -> None:
     """w *= d / (1e-7 + n), n = sqrt(sum of w^2 over `axes`), d = rate clip(n, minimum, maximum) + (1 - rate) n.
 
@@ -44,6 +46,7 @@ def limit_norm(w: Array, axes: tuple[int, ...], minimum: float, maximum: float, 
     launch(_FILE, "limit_norm", grid=blocks, block=(GROUPS, LANES), args=args, real=w.dtype, defines=_DEFINES)
 
 
+@op(lambda w: w.size, changes=("w",))
 def non_negative(w: Array) -> None:
     """w = max(w, 0), in place; `w` must be C-contiguous."""
     device = contract.floats("non_negative", w=w)

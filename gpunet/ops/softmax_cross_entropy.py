@@ -8,6 +8,7 @@ from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty
 from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops import contract
 from gpunet.ops.labels import check_labels, ignored_argument, known_labels
+from gpunet.ops.trace import op
 
 THREADS = 128
 ROWS = THREADS // 32  # rows that one block works on: a warp each
@@ -15,6 +16,7 @@ ROWS = THREADS // 32  # rows that one block works on: a warp each
 _FILE = "softmax_cross_entropy.cu"
 
 
+@op(lambda logits, *_: 5 * logits.size)
 def softmax_cross_entropy(logits: Array, labels: Array, ignored: int | None = None) -> tuple[Array, Array]:
     """losses[i] = log sum_j exp(z[i, j]) - z[i, labels[i]], and probabilities p = softmax(z).
 
@@ -43,6 +45,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, ignored: int | None = No
     return losses, probabilities
 
 
+@op(lambda probabilities, *_: 2 * probabilities.size)
 def softmax_cross_entropy_gradient(
     probabilities: Array, labels: Array, scale: Array, ignored: int | None = None
 ) -> Array:
@@ -67,6 +70,7 @@ def softmax_cross_entropy_gradient(
     return dz
 
 
+@op(lambda logits, *_: 9 * logits.size)
 def softmax_cross_entropy_dense(logits: Array, targets: Array, smoothing: float = 0.0) -> tuple[Array, Array, Array]:
     """losses[i] = sum_j t[i, j] (log sum_k exp(z[i, k]) - z[i, j]), probabilities p = softmax(z), and weights.
 
@@ -94,6 +98,7 @@ def softmax_cross_entropy_dense(logits: Array, targets: Array, smoothing: float 
     return losses, probabilities, weights
 
 
+@op(lambda probabilities, *_: 3 * probabilities.size)
 def softmax_cross_entropy_dense_gradient(
     probabilities: Array, targets: Array, weights: Array, scale: Array, smoothing: float = 0.0
 ) -> Array:

@@ -20,6 +20,7 @@ from gpunet.metrics import Mean, Metric
 from gpunet.networks.network import Network
 from gpunet.ops import arithmetic
 from gpunet.ops.softmax import softmax
+from gpunet.ops.trace import BACKWARD, UPDATE, part
 from gpunet.optimizers import Optimizer
 
 
@@ -44,32 +45,40 @@ class Step:
         for parameter in parameters:
             parameter.gradient = None  # an interrupted step may have left some
         y_pred, backward = self._forward(x, True)
-        value, loss_backward = self._loss.forward(y, y_pred)
+        with part("loss"):
+            value, loss_backward = self._loss.forward(y, y_pred)
         self._record(y, y_pred, value)
-        backward(loss_backward())
-        for parameter in parameters:
-            if parameter.regularizer is not None and parameter.gradient is not None:
-                parameter.regularizer.add_gradient(parameter.value, parameter.gradient)
-        self.optimizer.apply(parameters)
+        with part("loss", BACKWARD):
+            dz = loss_backward()
+        backward(dz)
+        with part("loss", BACKWARD):
+            for parameter in parameters:
+                if parameter.regularizer is not None and parameter.gradient is not None:
+                    parameter.regularizer.add_gradient(parameter.value, parameter.gradient)
+        with part("optimizer", UPDATE):
+            self.optimizer.apply(parameters)
 
     @one_blas_thread()
     def test(self, x: Array, y: Array) -> None:
         """Add the loss and the metrics of the batch (x, y), and change nothing else."""
         y_pred, _ = self._forward(x, False)
-        value, _ = self._loss.forward(y, y_pred)
+        with part("loss"):
+            value, _ = self._loss.forward(y, y_pred)
         self._record(y, y_pred, value)
 
     def _record(self, y: Array, y_pred: Array, value: Array) -> None:
         """Add the total loss, weighted by the batch's size, and the metrics to the running means."""
-        for parameter in self.network.trainable_parameters:
-            if parameter.regularizer is not None:
-                arithmetic.add_in_place(value, parameter.regularizer.value(parameter.value))
-        for activity in self.network.activity_losses:
-            arithmetic.add_in_place(value, activity)
-        self._mean_loss.update_state(value, len(y))
-        shown = softmax(y_pred) if self._softmax_for_metrics else y_pred
-        for metric in self.metrics:
-            metric.update_state(y, shown)
+        with part("loss"):
+            for parameter in self.network.trainable_parameters:
+                if parameter.regularizer is not None:
+                    arithmetic.add_in_place(value, parameter.regularizer.value(parameter.value))
+            for activity in self.network.activity_losses:
+                arithmetic.add_in_place(value, activity)
+        with part("metrics"):
+            self._mean_loss.update_state(value, len(y))
+            shown = softmax(y_pred) if self._softmax_for_metrics else y_pred
+            for metric in self.metrics:
+                metric.update_state(y, shown)
 
     def reset(self) -> None:
         """Begin new means."""
