@@ -23,6 +23,7 @@ class FakeNdarray:
         self.memory = memory
         self.device = SimpleNamespace(id=device)
         self.shape, self.dtype, self.size, self.flags = memory.shape, memory.dtype, memory.size, memory.flags
+        self.nbytes = memory.nbytes
 
     def fill(self, value: float) -> None:
         self.memory.fill(value)
@@ -52,6 +53,24 @@ class FakeKernel:
             y.memory[:] = 2 * np.arange(n) + self.cupy.probe_offset
 
 
+class FakeEvent:
+    """As cupy.cuda.Event; the GPU is pretended to take 2, 3, 4, … milliseconds from one recorded event to the next."""
+
+    def __init__(self, cupy: FakeCupy) -> None:
+        self.cupy = cupy
+        self.device: int | None = None
+        self.is_done = False
+
+    def record(self) -> None:
+        self.device = self.cupy.current_device
+        number = len(self.cupy.events)
+        self.milliseconds = number * (number + 3) / 2
+        self.cupy.events.append(self)
+
+    def synchronize(self) -> None:
+        self.is_done = True
+
+
 class FakeCupy:
     """As the module cupy, on a machine with `devices` GPUs."""
 
@@ -62,6 +81,7 @@ class FakeCupy:
         self.memory = memory
         self.current_device = 0
         self.probe_offset = 1
+        self.events: list[FakeEvent] = []
         self.kernels: list[FakeKernel] = []
         self.modules: list[SimpleNamespace] = []
         self.synchronized: list[int] = []
@@ -69,6 +89,8 @@ class FakeCupy:
         self.failure: Exception | None = None
         self.cuda = SimpleNamespace(
             Device=lambda index: _CurrentDevice(self, index),
+            Event=lambda: FakeEvent(self),
+            get_elapsed_time=lambda begin, end: end.milliseconds - begin.milliseconds,
             get_current_stream=lambda: SimpleNamespace(
                 synchronize=lambda: self.synchronized.append(self.current_device)
             ),
