@@ -17,7 +17,7 @@ USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130  # exit codes; 130 is the shells' 
 
 app = typer.Typer(
     name="gpunet",
-    help="Neural-network layers with hand-written CUDA kernels: train a network, look at the devices.",
+    help="Neural-network layers with hand-written CUDA kernels: train a network, look at it and at the devices.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gpunet.backend import devices
 from gpunet.cli.application import app, reported_errors
+from gpunet.inspection.table import table
 
 
 @app.command("devices")
@@ -18,9 +19,9 @@ def _devices_command() -> None:
     if sys.stdout.isatty():
         _print_table(rows)
         return
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    first, *others = rows
+    for line in table(first, others):
+        print(line)
 
 
 _COLUMNS = ("device", "usable", "name", "memory", "why")

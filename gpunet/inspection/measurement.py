@@ -1,0 +1,123 @@
+"""Run training steps under a trace, and put together what it recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from gpunet.backend import devices
+from gpunet.backend.arrays import Array, Device, synchronize
+from gpunet.backend.clock import clock_of
+from gpunet.inspection.profile import Profile, Row
+from gpunet.inspection.roofline import Roofline, roofline_of
+from gpunet.ops.trace import Call, op, part, recording
+from gpunet.training.batches import Samples
+from gpunet.training.step import Step
+from gpunet.training.trainer import Trainer
+
+_WARM_UP = 2  # steps: the first compiles kernels and makes the optimizer's slots, the second finds all memory there
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """One step under a trace: its calls, the begin and the length of each, and the time outside of them, in seconds."""
+
+    calls: list[Call]
+    begins: list[float]
+    seconds: list[float]
+    outside: float
+
+    @property
+    def kinds(self) -> list[tuple[Any, ...]]:
+        """What identifies the calls, without their times."""
+        return [call[: Call._fields.index("begin")] for call in self.calls]
+
+
+def measure(model: Trainer, step: Step, samples: Samples, batch_size: int, steps: int) -> Profile:
+    """Return the profile of training steps on the first samples, which change the model."""
+    device = model.device
+    indices = np.arange(batch_size)
+
+    def run() -> None:
+        with part("data"):
+            x, y = batch_to_device(samples, indices, model.dtype, device)
+        step.train(x, y)
+
+    for _ in range(_WARM_UP):
+        run()
+    untraced, traced = [], []
+    for _ in range(steps):  # in turns, so that what else the machine does disturbs both alike
+        untraced.append(_untraced_seconds(run, device))
+        traced.append(_trace(run, device))
+    alike = [one for one in traced if one.kinds == traced[-1].kinds]  # an own layer may not do the same at every step
+    outside = median(one.outside for one in alike)
+    limits = roofline_of(device, model.dtype)
+    rows = _rows(alike, outside, limits)
+    return Profile(
+        model=model.name,
+        device=str(device),
+        device_name=devices.examine(device).name,
+        batch_size=batch_size,
+        dtype=model.dtype,
+        steps=len(alike),
+        step_seconds=median(untraced),
+        outside_seconds=outside,
+        outside_share=1 - sum(row.share for row in rows),
+        roofline=limits,
+        rows=tuple(sorted(rows, key=lambda row: row.seconds, reverse=True)),
+    )
+
+
+@op(lambda *_: 0)
+def batch_to_device(samples: Samples, indices: Array, dtype: str, device: Device) -> tuple[Array, Array]:
+    """Gather a batch and copy it to the device, as `fit` does."""
+    return samples.labelled_batch(indices, dtype, device)
+
+
+def _untraced_seconds(run: Callable[[], None], device: Device) -> float:
+    start = time.perf_counter()
+    run()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def _trace(run: Callable[[], None], device: Device) -> _Traced:
+    clock = clock_of(device)
+    with recording(clock) as trace:
+        start, begin = time.perf_counter(), clock.mark()
+        run()
+        synchronize(device)
+        wall = time.perf_counter() - start
+    seconds = [trace.seconds(call) for call in trace.calls]
+    begins = [clock.seconds(begin, call.begin) for call in trace.calls]
+    # A GPU may run behind the host: then the trace's own time is hidden, and there is nothing to take away.
+    outside = max(wall - trace.own_seconds - sum(seconds), 0.0)
+    return _Traced(trace.calls, begins, seconds, outside)
+
+
+def _rows(traced: list[_Traced], outside: float, limits: Roofline) -> list[Row]:
+    """Return the rows in the order of the calls; the median of each call is taken over the steps."""
+    smallest = 1e-9  # seconds: a clock may see nothing pass
+    seconds = [max(median(times), smallest) for times in zip(*(one.seconds for one in traced), strict=True)]
+    begins = [median(times) for times in zip(*(one.begins for one in traced), strict=True)]
+    total = sum(seconds) + outside
+    return [
+        Row(
+            layer=call.layer,
+            op=call.op,
+            direction=call.direction,
+            shapes=call.shapes,
+            begin=begin,
+            seconds=taken,
+            flops=call.flops,
+            bytes=call.bytes,
+            share=taken / total,
+            limit=limits.share(call.flops, call.bytes, taken),
+        )
+        for call, begin, taken in zip(traced[-1].calls, begins, seconds, strict=True)
+    ]
