@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,7 @@ def measure(model: Trainer, step: Step, samples: Samples, batch_size: int, steps
         untraced.append(_untraced_seconds(run, device))
         traced.append(_trace(run, device))
     alike = [one for one in traced if one.kinds == traced[-1].kinds]  # an own layer may not do the same at every step
-    outside = median(one.outside for one in alike)
+    outside = _median(one.outside for one in alike)
     limits = roofline_of(device, model.dtype)
     rows = _rows(alike, outside, limits)
     return Profile(
@@ -65,7 +64,7 @@ def measure(model: Trainer, step: Step, samples: Samples, batch_size: int, steps
         batch_size=batch_size,
         dtype=model.dtype,
         steps=len(alike),
-        step_seconds=median(untraced),
+        step_seconds=_median(untraced),
         outside_seconds=outside,
         outside_share=1 - sum(row.share for row in rows),
         roofline=limits,
@@ -103,8 +102,8 @@ def _trace(run: Callable[[], None], device: Device) -> _Traced:
 def _rows(traced: list[_Traced], outside: float, limits: Roofline) -> list[Row]:
     """Return the rows in the order of the calls; the median of each call is taken over the steps."""
     smallest = 1e-9  # seconds: a clock may see nothing pass
-    seconds = [max(median(times), smallest) for times in zip(*(one.seconds for one in traced), strict=True)]
-    begins = [median(times) for times in zip(*(one.begins for one in traced), strict=True)]
+    seconds = [max(_median(times), smallest) for times in zip(*(one.seconds for one in traced), strict=True)]
+    begins = [_median(times) for times in zip(*(one.begins for one in traced), strict=True)]
     total = sum(seconds) + outside
     return [
         Row(
@@ -121,3 +120,7 @@ def _rows(traced: list[_Traced], outside: float, limits: Roofline) -> list[Row]:
         )
         for call, begin, taken in zip(traced[-1].calls, begins, seconds, strict=True)
     ]
+
+
+def _median(values: Iterable[float]) -> float:
+    return float(np.median(list(values)))
