@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from gpunet import arguments, identifiers
-from gpunet.backend.arrays import Array, assign, device_of, empty, is_array
+from gpunet.backend.arrays import Array, Shape, assign, empty_like, is_array
 from gpunet.floatx import floatx
 from gpunet.ops import constraint
+from gpunet.ops.constraint import NormLimit
 
 
 class Constraint(ABC):
@@ -34,7 +35,7 @@ class Constraint(ABC):
         array([0., 2.], dtype=float32)
         """
         array: Array = w if is_array(w) else np.asarray(w, floatx())
-        copy = empty(array.shape, array.dtype, device_of(array))
+        copy = empty_like(array)
         assign(copy, array)
         self.apply(copy)
         return copy
@@ -56,7 +57,7 @@ class NonNeg(Constraint):
         constraint.non_negative(w)
 
 
-class _NormConstraint(Constraint):
+class NormConstraint(Constraint):
     """w *= d / (1e-7 + n), n = sqrt(sum of w^2 over `axis`), d = rate clip(n, minimum, maximum) + (1 - rate) n.
 
     `axis` is an axis or several: 0 for a Dense kernel (in, out), [0, 1, 2] for convolution filters (R, S, C, F), so
@@ -74,17 +75,22 @@ class _NormConstraint(Constraint):
 
     def apply(self, w: Array) -> None:
         """Rescale `w` in place; ValueError if it has no such axis."""
+        limit = self.limit(w.shape)
+        constraint.limit_norm(w, *limit[1:])
+
+    def limit(self, shape: Shape) -> NormLimit:
+        """Return what is done to weights of `shape`; ValueError if they have no such axis."""
         for axis in self._axes:
-            if not -w.ndim <= axis < w.ndim:
+            if not -len(shape) <= axis < len(shape):
                 raise ValueError(
-                    f"{type(self).__name__}: axis must be from {-w.ndim} to {w.ndim - 1} for weights of shape "
-                    f"{w.shape}; got {self.axis}"
+                    f"{type(self).__name__}: axis must be from {-len(shape)} to {len(shape) - 1} for weights of shape "
+                    f"{shape}; got {self.axis}"
                 )
-        axes = tuple(sorted({axis % w.ndim for axis in self._axes}))
-        constraint.limit_norm(w, axes, *self._limits)
+        axes = tuple(sorted({axis % len(shape) for axis in self._axes}))
+        return NormLimit(shape, axes, *self._limits)
 
 
-class MaxNorm(_NormConstraint):
+class MaxNorm(NormConstraint):
     """w *= min(n, max_value) / (1e-7 + n), n = sqrt(sum of w^2 over `axis`): norms of at most `max_value`."""
 
     def __init__(self, max_value: float = 2, axis: int | Sequence[int] = 0) -> None:
@@ -95,7 +101,7 @@ class MaxNorm(_NormConstraint):
         return {"max_value": self.max_value, "axis": self.axis}
 
 
-class UnitNorm(_NormConstraint):
+class UnitNorm(NormConstraint):
     """w /= 1e-7 + n, n = sqrt(sum of w^2 over `axis`): norms of 1."""
 
     def __init__(self, axis: int | Sequence[int] = 0) -> None:
@@ -105,7 +111,7 @@ class UnitNorm(_NormConstraint):
         return {"axis": self.axis}
 
 
-class MinMaxNorm(_NormConstraint):
+class MinMaxNorm(NormConstraint):
     """w *= (rate clip(n, min_value, max_value) + (1 - rate) n) / (1e-7 + n), n = sqrt(sum of w^2 over `axis`).
 
     With rate 1 norms lie from `min_value` to `max_value` after every step, with less they approach these bounds.

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpunet import arguments, identifiers
-from gpunet.backend.arrays import CPU, Array, HostArray, device_of, is_array, to_device, to_host, zeros
+from gpunet.backend.arrays import CPU, Array, Device, HostArray, device_of, fill, is_array, to_device, to_host, zeros
 from gpunet.floatx import floatx
 from gpunet.losses import Loss
 from gpunet.losses.base import as_rows
@@ -34,11 +34,13 @@ class Metric:
     """
 
     needs_probabilities: ClassVar[bool] = True  # False if logits, the arguments of a final softmax, do as well
+    _parts: ClassVar[int] = 1
 
     def __init__(self, name: str | None = None, dtype: npt.DTypeLike | None = None) -> None:
         self.name = name or identifiers.snake_case(type(self).__name__)
         self.dtype = arguments.floating(type(self).__name__, floatx() if dtype is None else dtype).name
-        self._state: Array | None = None  # float64 (2,): total and count, on the device of the first update
+        # float64 (_parts, 2): totals and counts, on the device of the first update; see ops/accumulation.py.
+        self._state: Array | None = None
 
     def update_state(self, y_true: Any, y_pred: Any) -> None:
         """Add the batch (y_true, y_pred), arrays of one device or lists."""
@@ -48,19 +50,18 @@ class Metric:
         """Return the mean since the last reset; 0 if there was no update."""
         if self._state is None:
             return 0.0
-        total, count = to_host(self._state)
+        total, count = to_host(self._state).sum(axis=0)
         return float(total / count) if count else 0.0
 
     def reset_state(self) -> None:
         """Begin a new mean."""
         if self._state is not None:
-            self._state.fill(0)
+            fill(self._state, 0)
 
-    def _state_beside(self, array: Array) -> Array:
-        """Return the running total and count, on the device of `array`."""
-        device = device_of(array)
+    def state_on(self, device: Device) -> Array:
+        """Return the running totals and counts, on `device` unless there are some elsewhere."""
         if self._state is None or (device_of(self._state) != device and not to_host(self._state).any()):
-            self._state = zeros((2,), np.float64, device)
+            self._state = zeros((self._parts, 2), np.float64, device)
         return self._state
 
     def get_config(self) -> dict[str, Any]:
@@ -89,11 +90,13 @@ class Mean(Metric):
         if array.size != 1:
             raise ValueError(f"{self.name}: value must have one element; got shape {array.shape}")
         weight = arguments.integer(self.name, "weight", weight, minimum=0)
-        accumulation.accumulate_mean(self._state_beside(array), array.reshape(1), weight)
+        accumulation.accumulate_mean(self.state_on(device_of(array)), array.reshape(1), weight, weight)
 
 
 class _Accuracy(Metric, ABC):
     """The fraction of positions where prediction and target match, averaged over the samples."""
+
+    _parts: ClassVar[int] = accuracy.BLOCKS
 
     def update_state(self, y_true: Any, y_pred: Any) -> None:
         """Add the batch (y_true, y_pred): arrays of one device, or host arrays and lists."""
@@ -101,13 +104,11 @@ class _Accuracy(Metric, ABC):
         targets: Array = y_true if is_array(y_true) else np.asarray(y_true)
         if targets.dtype.kind not in "biuf":
             raise TypeError(f"{self.name}: y_true must hold real numbers; got an array of {targets.dtype}")
-        state = self._state_beside(outputs)
-        matches = self._matches(targets, outputs)
-        accumulation.accumulate_matches(state, matches, math.prod(matches.shape[1:]))
+        self._count(targets, outputs, self.state_on(device_of(outputs)))
 
     @abstractmethod
-    def _matches(self, targets: Array, outputs: Array) -> Array:
-        """Return a byte for every position, 1 for a match, the samples along the first axis."""
+    def _count(self, targets: Array, outputs: Array, state: Array) -> None:
+        """Add the matches, the samples of which lie along the first axis, to `state`."""
 
     def _outputs(self, y_pred: Any) -> Array:
         array: Array = y_pred if is_array(y_pred) else np.asarray(y_pred, floatx())
@@ -139,9 +140,9 @@ class Accuracy(_Accuracy):
     def __init__(self, name: str = "accuracy", dtype: npt.DTypeLike | None = None) -> None:
         super().__init__(name, dtype)
 
-    def _matches(self, targets: Array, outputs: Array) -> Array:
+    def _count(self, targets: Array, outputs: Array, state: Array) -> None:
         targets = _placed(self._aligned(targets, outputs), outputs.dtype, outputs)
-        return accuracy.equal_matches(outputs, targets)
+        accuracy.equal_matches(outputs, targets, state, math.prod(outputs.shape[1:]))
 
 
 class BinaryAccuracy(_Accuracy):
@@ -159,9 +160,9 @@ class BinaryAccuracy(_Accuracy):
         super().__init__(name, dtype)
         self.threshold = arguments.real(type(self).__name__, "threshold", threshold)
 
-    def _matches(self, targets: Array, outputs: Array) -> Array:
+    def _count(self, targets: Array, outputs: Array, state: Array) -> None:
         targets = _placed(self._aligned(targets, outputs), outputs.dtype, outputs)
-        return accuracy.binary_matches(outputs, targets, self.threshold)
+        accuracy.binary_matches(outputs, targets, self.threshold, state, math.prod(outputs.shape[1:]))
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"threshold": self.threshold}
@@ -181,12 +182,11 @@ class CategoricalAccuracy(_Accuracy):
     def __init__(self, name: str = "categorical_accuracy", dtype: npt.DTypeLike | None = None) -> None:
         super().__init__(name, dtype)
 
-    def _matches(self, targets: Array, outputs: Array) -> Array:
+    def _count(self, targets: Array, outputs: Array, state: Array) -> None:
         if targets.shape != outputs.shape:
             raise self._mismatch(str(outputs.shape), targets, outputs)
         targets = _placed(targets, outputs.dtype, outputs)
-        matches = accuracy.dense_matches(as_rows(outputs), as_rows(targets))
-        return matches.reshape(outputs.shape[:-1])
+        accuracy.dense_matches(as_rows(outputs), as_rows(targets), state, math.prod(outputs.shape[1:-1]))
 
 
 class SparseCategoricalAccuracy(_Accuracy):
@@ -205,14 +205,14 @@ class SparseCategoricalAccuracy(_Accuracy):
     def __init__(self, name: str = "sparse_categorical_accuracy", dtype: npt.DTypeLike | None = None) -> None:
         super().__init__(name, dtype)
 
-    def _matches(self, targets: Array, outputs: Array) -> Array:
+    def _count(self, targets: Array, outputs: Array, state: Array) -> None:
         positions = outputs.shape[:-1]
         if targets.shape not in (positions, (*positions, 1)):
             raise self._mismatch(f"{positions} or {(*positions, 1)}", targets, outputs)
         if device_of(targets) == CPU:
             targets = self._labels(targets)
         labels = to_device(targets, device_of(outputs)).reshape(-1)
-        return accuracy.sparse_matches(as_rows(outputs), labels).reshape(positions)
+        accuracy.sparse_matches(as_rows(outputs), labels, state, math.prod(positions[1:]))
 
     def _labels(self, targets: HostArray) -> HostArray:
         """Return `targets` as int32; ValueError unless they are whole numbers of 32 bits."""

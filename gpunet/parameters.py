@@ -15,6 +15,7 @@ from gpunet.backend.arrays import (
     assign,
     contiguous,
     device_of,
+    empty_like,
     is_array,
     to_device,
     to_host,
@@ -32,6 +33,9 @@ class Parameter:
     `value` lies on the device the layer was built on. `gradient` is None until a backward pass fills it; a frozen
     parameter (`trainable` False) gets none and keeps its bits. `name` is the layer's own ('kernel'); `path` is unique
     in the model ('dense_1/kernel').
+
+    An optimizer keeps the parameters it trains side by side in one array, and so their gradients: `value` and
+    `gradient_space` are then views into these. So ask for `value` anew at every use.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Parameter:
         self.regularizer = regularizer
         self.constraint = constraint
         self.gradient: Array | None = None
+        self.gradient_space: Array | None = None
 
     @property
     def shape(self) -> Shape:
@@ -97,6 +102,12 @@ class Parameter:
         """Copy `value`, of the same shape, into this parameter; the errors are those of `check`."""
         assign(self.value, to_device(self.check(value).astype(self.dtype, copy=False), self.device))
 
+    def gradient_target(self) -> Array:
+        """Return C-contiguous memory for the next gradient, to be filled and given to `add_gradient`."""
+        if self.trainable and self.gradient is None and self.gradient_space is not None:
+            return self.gradient_space
+        return empty_like(self.value)
+
     def add_gradient(self, gradient: Array) -> None:
         """Take `gradient`, or add it to what an earlier use of the layer in this step left; a frozen one takes none."""
         if gradient.shape != self.shape or gradient.dtype != self.dtype:
@@ -106,10 +117,14 @@ class Parameter:
             )
         if not self.trainable:
             return
-        if self.gradient is None:
+        if self.gradient is not None:
+            arithmetic.add_in_place(self.gradient, gradient)
+        elif self.gradient_space is None:
             self.gradient = contiguous(gradient)  # regularizers and optimizers work on it in place
         else:
-            arithmetic.add_in_place(self.gradient, gradient)
+            if gradient is not self.gradient_space:
+                assign(self.gradient_space, gradient)
+            self.gradient = self.gradient_space
 
     def __repr__(self) -> str:
         state = "" if self.trainable else ", frozen"

@@ -30,6 +30,11 @@ class Regularizer(ABC):
     def add_gradient(self, w: Array, dw: Array) -> None:
         """dw += dr / dw, in place."""
 
+    @property
+    def factors(self) -> tuple[float, float] | None:
+        """(l1, l2) of a penalty l1 sum |w| + l2 sum w^2, that one kernel adds for all weights; None of any other."""
+        return None
+
     def __call__(self, x: Any) -> float:
         """Return r(x) as a number, `x` an array of any device or a list.
 
@@ -58,6 +63,12 @@ class L1L2(Regularizer):
     def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
         self.l1 = arguments.real(type(self).__name__, "l1", 0.0 if l1 is None else l1, minimum=0)
         self.l2 = arguments.real(type(self).__name__, "l2", 0.0 if l2 is None else l2, minimum=0)
+
+    @property
+    def factors(self) -> tuple[float, float] | None:
+        cls = type(self)
+        is_plain = cls.value is L1L2.value and cls.add_gradient is L1L2.add_gradient
+        return (self.l1, self.l2) if is_plain else None  # a subclass with a penalty of its own
 
     def value(self, w: Array) -> Array:
         return regularization.penalty(w, self.l1, self.l2)

@@ -1,11 +1,14 @@
-// Constraints on weights, in place: a norm kept within bounds, or no negative number.
+// Constraints on weights, in place: a norm kept within bounds, or no negative number. For many arrays side by side.
 //
-// Math:     limit_norm: n = sqrt(sum of w^2 over a group), d = rate min(max(n, minimum), maximum) + (1 - rate) n,
-//                       every w of the group is multiplied by d / (1e-7 + n);  non_negative: w[i] = max(w[i], 0)
-// Layout:   limit_norm: w (R0, K0, R1, K1, R2): a group is all elements with equal indices on the kept axes K0 and K1;
-//           the reduced axes are R0, R1, R2. Any choice of axes of an array of up to four axes has this form.
-// Launch:   limit_norm: blocks of GROUPS x LANES threads, x along the groups, y along a group's elements;
-//           non_negative: one thread per element
+// Math:     limit_norms: n = sqrt(sum of w^2 over a group), d = rate min(max(n, minimum), maximum) + (1 - rate) n,
+//                        every w of the group is multiplied by d / (1e-7 + n);  non_negative: w[i] = max(w[i], 0)
+// Layout:   limit_norms: array a of `sizes` (start, R0, K0, R1, K1, R2, first block) begins at w[start] and has the
+//           shape (R0, K0, R1, K1, R2): a group is all elements with equal indices on the kept axes K0 and K1; the
+//           reduced axes are R0, R1, R2. Any choice of axes of an array of up to four axes has this form. `limits` has
+//           (minimum, maximum, rate) for each array; owners (blocks) is the array of each block.
+//           non_negative: blocks of THREADS elements of w (n), those listed in `blocks`, or all if that is null
+// Launch:   limit_norms: blocks of GROUPS x LANES threads, x along the groups, y along a group's elements;
+//           non_negative: THREADS a block, one per element
 // Memory:   w is read twice and written once; neighbouring threads touch neighbouring elements where R2 = 1, as for a
 //           Dense kernel with axis 0 or a convolution filter with axes 0, 1, 2
 // Edges:    any size >= 1; threads past the last group only take part in the barrier. NaN stays
@@ -14,12 +17,19 @@
 #include "common.cuh"
 
 constexpr REAL EPSILON = static_cast<REAL>(1e-7);
+constexpr int SIZES = 7;   // numbers of a row of `sizes`
+constexpr int LIMITS = 3;  // numbers of a row of `limits`
 
 extern "C" __global__ void __launch_bounds__(GROUPS * LANES)
-    limit_norm(REAL* __restrict__ w, REAL minimum, REAL maximum, REAL rate, Index r0, Index k0, Index r1, Index k1,
-               Index r2) {
+    limit_norms(REAL* __restrict__ w, const int* __restrict__ owners, const Index* __restrict__ sizes,
+                const REAL* __restrict__ limits) {
     __shared__ double sums[LANES][GROUPS];
-    const Index group = static_cast<Index>(blockIdx.x) * GROUPS + threadIdx.x;
+    const int array = owners[blockIdx.x];
+    sizes += array * SIZES;
+    limits += array * LIMITS;
+    w += sizes[0];
+    const Index r0 = sizes[1], k0 = sizes[2], r1 = sizes[3], k1 = sizes[4], r2 = sizes[5];
+    const Index group = (blockIdx.x - sizes[6]) * GROUPS + threadIdx.x;
     const Index size = group < k0 * k1 ? r0 * r1 * r2 : 0;
     const Index a = group / k1, b = group % k1;
     // Element e of the group lies at this offset.
@@ -40,6 +50,7 @@ extern "C" __global__ void __launch_bounds__(GROUPS * LANES)
 #pragma unroll
     for (int lane = 0; lane < LANES; ++lane) sum += sums[lane][threadIdx.x];
     const REAL norm = static_cast<REAL>(sqrt(sum));
+    const REAL minimum = limits[0], maximum = limits[1], rate = limits[2];
     const REAL within = norm < minimum ? minimum : (norm > maximum ? maximum : norm);
     const REAL wanted = rate * within + (1 - rate) * norm;
     const REAL factor = wanted / (EPSILON + norm);
@@ -47,7 +58,8 @@ extern "C" __global__ void __launch_bounds__(GROUPS * LANES)
     for (Index e = threadIdx.y; e < size; e += LANES) w[offset(e)] *= factor;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) non_negative(REAL* __restrict__ w, Index n) {
-    const Index i = global_thread();
+extern "C" __global__ void __launch_bounds__(THREADS)
+    non_negative(REAL* __restrict__ w, const int* __restrict__ blocks, Index n) {
+    const Index i = static_cast<Index>(blocks == nullptr ? blockIdx.x : blocks[blockIdx.x]) * THREADS + threadIdx.x;
     if (i < n && w[i] < 0) w[i] = 0;
 }

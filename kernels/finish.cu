@@ -1,8 +1,9 @@
 // Finish a product whose sums over k were split: add the splits up, then do what the epilogue would have done.
 //
 // Math:     z[i] = sum over s of partial[s, i], + b[i mod columns] if b is given; y[i] = f(z[i]); saved[i] = z[i] if
-//           the activation's gradient needs it (`saved` is null else)
-// Layout:   partial (splits, size); y, saved (size), rows of `columns` elements; b (columns)
+//           the activation's gradient needs it (`saved` is null else). Element i is y[i], or tail[i - head] from head on
+// Layout:   partial (splits, size); y, saved (head), rows of `columns` elements; tail (size - head), null if head is
+//           size; b (columns), null if there is a tail
 // Launch:   one thread per element, THREADS a block
 // Memory:   splits * size reads, size writes; neighbouring threads touch neighbouring elements
 // Edges:    any size and splits >= 1; threads past size do nothing
@@ -12,7 +13,7 @@
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     finish(const REAL* __restrict__ partial, const REAL* __restrict__ b, REAL* __restrict__ y,
-           REAL* __restrict__ saved, Index splits, Index size, Index columns) {
+           REAL* __restrict__ saved, REAL* __restrict__ tail, Index splits, Index size, Index head, Index columns) {
     const Index i = global_thread();
     if (i >= size) return;
     REAL z = 0;
@@ -20,5 +21,5 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     for (Index s = 0; s < splits; ++s) z += partial[s * size + i];
     if (b != nullptr) z += b[i % columns];
     if (SAVES_INPUT) saved[i] = z;
-    y[i] = activation(z);
+    *(i < head ? y + i : tail + (i - head)) = activation(z);
 }

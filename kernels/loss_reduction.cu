@@ -2,7 +2,9 @@
 //
 // Math:     mean: value = sum_i loss[i] / count, scale = 1 / count;  sum: value = sum_i loss[i], scale = 1
 //           over the rows whose label is not `ignored`; count is their number. No such row gives 0 and 0.
-// Layout:   losses, labels (n); labels may be null, then every row counts; value, scale (1)
+//           record[0] += value samples,  record[1] += samples
+// Layout:   losses, labels (n); labels may be null, then every row counts; value, scale (1); record (2) in double, may
+//           be null
 // Launch:   one block of THREADS
 // Memory:   n losses, and n labels if there are any
 // Edges:    n >= 1
@@ -13,7 +15,8 @@
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     reduce_losses(const REAL* __restrict__ losses, const int* __restrict__ labels, REAL* __restrict__ value,
-                  REAL* __restrict__ scale, Index n, Index ignored, Index mean) {
+                  REAL* __restrict__ scale, double* __restrict__ record, Index n, Index ignored, Index mean,
+                  Index samples) {
     __shared__ double shared[THREADS / WARP];
     double sum = 0, count = 0;
     for (Index i = threadIdx.x; i < n; i += THREADS) {
@@ -25,7 +28,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     count = block_sum<THREADS>(count, shared);
     if (threadIdx.x == 0) {
         const double factor = count == 0 ? 0 : 1 / count;
-        value[0] = static_cast<REAL>(mean == 0 ? sum : (count == 0 ? 0 : sum / count));
+        const REAL rounded = static_cast<REAL>(mean == 0 ? sum : (count == 0 ? 0 : sum / count));
+        value[0] = rounded;
         scale[0] = static_cast<REAL>(mean == 0 ? 1 : factor);
+        if (record != nullptr) {
+            record[0] += static_cast<double>(rounded) * static_cast<double>(samples);
+            record[1] += static_cast<double>(samples);
+        }
     }
 }

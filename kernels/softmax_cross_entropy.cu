@@ -1,17 +1,17 @@
-// Softmax and cross-entropy in one, from logits: losses, probabilities, and the gradient of the logits.
+// Softmax and cross-entropy in one, from logits: losses, and the gradient of the logits at once.
 //
 // Math:     p[i, j] = exp(z[i, j] - m[i]) / s[i],  m[i] = max_k z[i, k],  s[i] = sum_k exp(z[i, k] - m[i])
 //           sparse: loss[i] = log s[i] - (z[i, label[i]] - m[i]);  dz[i, j] = scale (p[i, j] - [j = label[i]])
-//           dense:  loss[i] = sum_j t[i, j] (log s[i] - (z[i, j] - m[i])),  weight[i] = sum_j t[i, j];
-//                   dz[i, j] = scale (p[i, j] weight[i] - t[i, j]),  t = keep targets + spread (label smoothing)
-// Layout:   z, p, dz, targets (rows, classes), row-major; labels, losses, weights (rows); scale (1)
+//           dense:  loss[i] = sum_j t[i, j] (log s[i] - (z[i, j] - m[i]));
+//                   dz[i, j] = scale (p[i, j] sum_k t[i, k] - t[i, j]),  t = keep targets + spread (label smoothing)
+// Layout:   z, dz, targets (rows, classes), row-major; labels, losses (rows)
 // Launch:   one warp per row, THREADS / 32 rows a block; the lanes stride over the row's classes
-// Memory:   z is read twice, the second time from cache, p written once; the gradients read p and write dz once
-// Edges:    rows, classes >= 1. A label equal to `ignored` gives loss and gradient 0, and p as usual; every other label
-//           is from 0 to classes - 1, which the host has checked. -infinity (or below -3.4e38) gives probability 0
+// Memory:   z (and targets) are read twice, the second time from cache; dz is written once
+// Edges:    rows, classes >= 1. A label equal to `ignored` gives loss and gradient 0; every other label is from 0 to
+//           classes - 1, which the host has checked. -infinity (or below -3.4e38) gives probability 0
 // Numerics: one pass finds m and s together, s rescaled whenever m grows (Milakov & Gimelshein 2018, "Online normalizer
 //           calculation for softmax"). s is at least 1, and both terms of the loss are at least 0: nothing cancels
-// Cost:     two exponentials and one division per element forward, two operations per element backward
+// Cost:     two exponentials and one division per element, and four other operations
 #include "common.cuh"
 #include "reduce.cuh"
 
@@ -38,77 +38,47 @@ __device__ inline Normalizer normalizer(const REAL* z, Index classes, int lane) 
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     softmax_cross_entropy(const REAL* __restrict__ z, const int* __restrict__ labels, REAL* __restrict__ losses,
-                          REAL* __restrict__ p, Index rows, Index classes, Index ignored) {
+                          REAL* __restrict__ dz, REAL scale, Index rows, Index classes, Index ignored) {
     const Index row = global_thread() / WARP;
     if (row >= rows) return;  // the whole warp leaves together
     const int lane = threadIdx.x % WARP;
     z += row * classes;
-    p += row * classes;
-    const Normalizer all = normalizer(z, classes, lane);
-    for (Index j = lane; j < classes; j += WARP) p[j] = exp(z[j] - all.top) / all.sum;
-    if (lane == 0) {
-        const int label = labels[row];
-        losses[row] = label == ignored ? static_cast<REAL>(0) : log(all.sum) - (z[label] - all.top);
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-    softmax_cross_entropy_gradient(const REAL* __restrict__ p, const int* __restrict__ labels,
-                                   const REAL* __restrict__ scale, REAL* __restrict__ dz, Index rows, Index classes,
-                                   Index ignored) {
-    const Index row = global_thread() / WARP;
-    if (row >= rows) return;
-    p += row * classes;
     dz += row * classes;
+    const Normalizer all = normalizer(z, classes, lane);
     const int label = labels[row];
-    for (Index j = threadIdx.x % WARP; j < classes; j += WARP) {
+    const bool counts = label != ignored;
+    for (Index j = lane; j < classes; j += WARP) {
         const REAL one = j == label ? 1 : 0;
-        dz[j] = label == ignored ? static_cast<REAL>(0) : (p[j] - one) * scale[0];
+        dz[j] = counts ? (exp(z[j] - all.top) / all.sum - one) * scale : REAL(0);
     }
+    if (lane == 0) losses[row] = counts ? log(all.sum) - (z[label] - all.top) : REAL(0);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     softmax_cross_entropy_dense(const REAL* __restrict__ z, const REAL* __restrict__ targets,
-                                REAL* __restrict__ losses, REAL* __restrict__ p, REAL* __restrict__ weights, REAL keep,
-                                REAL spread, Index rows, Index classes) {
+                                REAL* __restrict__ losses, REAL* __restrict__ dz, REAL scale, REAL keep, REAL spread,
+                                Index rows, Index classes) {
     const Index row = global_thread() / WARP;
     if (row >= rows) return;
     const int lane = threadIdx.x % WARP;
     z += row * classes;
-    p += row * classes;
+    dz += row * classes;
     targets += row * classes;
     const Normalizer all = normalizer(z, classes, lane);
     const REAL log_sum = log(all.sum);
     REAL loss = 0, weight = 0;
     for (Index j = lane; j < classes; j += WARP) {
-        const REAL below = z[j] - all.top;
         const REAL t = keep * targets[j] + spread;
-        loss += t * (log_sum - below);
+        loss += t * (log_sum - (z[j] - all.top));
         weight += t;
-        p[j] = exp(below) / all.sum;
     }
     loss = warp_sum(loss);
     weight = warp_sum(weight);
-    if (lane == 0) {
-        losses[row] = loss;
-        weights[row] = weight;
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-    softmax_cross_entropy_dense_gradient(const REAL* __restrict__ p, const REAL* __restrict__ targets,
-                                         const REAL* __restrict__ weights, const REAL* __restrict__ scale,
-                                         REAL* __restrict__ dz, REAL keep, REAL spread, Index rows, Index classes) {
-    const Index row = global_thread() / WARP;
-    if (row >= rows) return;
-    p += row * classes;
-    dz += row * classes;
-    targets += row * classes;
-    const REAL weight = weights[row], factor = scale[0];
     // Not unrolled: that would spill registers on sm_90.
 #pragma unroll 1
-    for (Index j = threadIdx.x % WARP; j < classes; j += WARP) {
+    for (Index j = lane; j < classes; j += WARP) {
         const REAL t = keep * targets[j] + spread;
-        dz[j] = (p[j] * weight - t) * factor;
+        dz[j] = (exp(z[j] - all.top) / all.sum * weight - t) * scale;
     }
+    if (lane == 0) losses[row] = loss;
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 
+from gpunet.backend import launch
 from gpunet.backend.arrays import Array, Device, HostArray, to_device, to_host
 
 _EPSILON32 = float(np.finfo(np.float32).eps)
@@ -22,6 +25,26 @@ def host(*arrays: Any) -> Any:
     """Return `arrays` of any device as NumPy arrays: one array for one, else a tuple; None stays None."""
     taken = tuple(None if a is None else to_host(a) for a in arrays)
     return taken[0] if len(taken) == 1 else taken
+
+
+class _Recorder(list[launch.Launch]):
+    """Every launch in order, noted in the process's set of different ones too."""
+
+    def add(self, made: launch.Launch) -> None:
+        self.append(made)
+        _all_launches.add(made)
+
+
+_all_launches = launch.launched
+
+
+@contextmanager
+def recorded_launches() -> Iterator[list[launch.Launch]]:
+    """Inside a `with` block, list the launches of kernels."""
+    with pytest.MonkeyPatch.context() as patch:
+        recorder = _Recorder()
+        patch.setattr(launch, "launched", recorder)
+        yield recorder
 
 
 def normal(*shape: int, seed: int = 0, dtype: Any = np.float32) -> HostArray:

@@ -32,6 +32,16 @@ def test_scale(device: Device, n: int, dtype: type) -> None:
     checks.assert_same_bits(arithmetic.scale(checks.on(device, x), 0.1), x * dtype(0.1))
 
 
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scale_by(device: Device, n: int, dtype: type) -> None:
+    x = checks.normal(n, dtype=dtype)
+    y = arithmetic.scale_by(*checks.on(device, x, np.array([0.1], dtype)))
+    checks.assert_same_bits(y, x * dtype(0.1))
+    with pytest.raises(ValueError, match=r"scale_by: factor must have shape \(1,\); got \(2,\)"):
+        arithmetic.scale_by(*checks.on(device, x, np.ones(2, dtype)))
+
+
 def test_shapes_are_kept_and_other_layouts_taken(device: Device) -> None:
     x = checks.normal(3, 4, 5)
     y = arithmetic.scale(checks.on(device, x).transpose(2, 0, 1), 2)

@@ -9,7 +9,8 @@ import pytest
 
 from gpunet import constraints
 from gpunet.backend.arrays import Array, Device
-from gpunet.ops.constraint import GROUPS, LANES, THREADS, limit_norm, non_negative
+from gpunet.ops.constraint import GROUPS, LANES, limit_norm, non_negative
+from gpunet.ops.flat import BLOCK
 
 WIDE = np.float64
 # (in, out) around the groups of a block and the lanes of a group, then every kind of axes of a filter (R, S, C, F).
@@ -53,7 +54,7 @@ def test_zeros_stay_zeros_and_nan_stays(device: Device) -> None:
     np.testing.assert_allclose(checks.host(w), [[0, 0.6, np.nan], [0, 0.8, np.nan]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("n", [1, THREADS - 1, THREADS, THREADS + 1])
+@pytest.mark.parametrize("n", [1, BLOCK - 1, BLOCK, BLOCK + 1])
 def test_non_negative(device: Device, n: int) -> None:
     start = checks.normal(n)
     w = checks.on(device, start)

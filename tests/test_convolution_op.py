@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpunet.backend import emulator
-from gpunet.backend.arrays import Device
+from gpunet.backend.arrays import Device, empty_like
 from gpunet.ops import tiles
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import (
@@ -65,7 +65,8 @@ def _run(device: Device, arrays: Any, geometry: Geometry, activation: Activation
     x, w, b, dy = checks.on(device, *arrays)
     y, saved = convolution(x, w, b, activation, geometry)
     dx = convolution_input_gradient(dy, saved, w, activation, geometry, x.shape)
-    dw, db = convolution_kernel_gradient(x, dy, saved, activation, geometry, w.shape, with_bias=b is not None)
+    dw, db = empty_like(w), None if b is None else empty_like(b)
+    convolution_kernel_gradient(x, dy, saved, activation, geometry, dw, db)
     for array, before in zip((x, w, b, dy), arrays, strict=True):
         if before is not None:
             checks.assert_same_bits(array, before)
@@ -244,7 +245,8 @@ def test_arrays_that_are_not_contiguous(device: Device) -> None:
     x, w, b, dy = (array[..., ::2] for array in checks.on(device, *(np.repeat(a, 2, axis=-1) for a in arrays)))
     y, saved = convolution(x, w, b, RELU, geometry)
     dx = convolution_input_gradient(dy, saved, w, RELU, geometry, x.shape)
-    dw, db = convolution_kernel_gradient(x, dy, saved, RELU, geometry, w.shape, with_bias=True)
+    dw, db = empty_like(w), empty_like(b)
+    convolution_kernel_gradient(x, dy, saved, RELU, geometry, dw, db)
     for result, expected in zip((y, dx, dw, db), _expected(_in_double(arrays), geometry), strict=True):
         np.testing.assert_allclose(checks.host(result), expected, rtol=1e-4, atol=1e-5)
 
@@ -295,4 +297,8 @@ def test_gradient_errors(device: Device) -> None:
     with pytest.raises(ValueError, match=r"input_shape must have 4 axes, \(N, H, W, C\); got \(2, 5, 4\)"):
         convolution_input_gradient(dy, saved, w, RELU, Geometry(), (2, 5, 4))
     with pytest.raises(ValueError, match=r"convolution_kernel_gradient: dy must have shape \(2, 3, 2, 4\); got"):
-        convolution_kernel_gradient(x, dy[:, :2], y, RELU, Geometry(), w.shape, with_bias=True)
+        convolution_kernel_gradient(x, dy[:, :2], y, RELU, Geometry(), empty_like(w), empty_like(b))
+    with pytest.raises(ValueError, match=r"convolution_kernel_gradient: db must have shape \(4,\); got \(3,\)"):
+        convolution_kernel_gradient(x, dy, y, RELU, Geometry(), empty_like(w), empty_like(b)[:3])
+    with pytest.raises(ValueError, match="convolution_kernel_gradient: dw must be C-contiguous"):
+        convolution_kernel_gradient(x, dy, y, RELU, Geometry(), empty_like(w).transpose(1, 0, 2, 3), None)

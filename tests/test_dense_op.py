@@ -10,7 +10,7 @@ import oracle
 import pytest
 
 from gpunet.backend import emulator
-from gpunet.backend.arrays import EMULATED, Device, to_device
+from gpunet.backend.arrays import EMULATED, Device, empty_like, to_device
 from gpunet.ops import tiles
 from gpunet.ops.activation import Activation
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
@@ -43,7 +43,8 @@ def _run(device: Device, case: tuple[np.ndarray, ...], activation: Activation) -
     x, w, b, dy = checks.on(device, *case)
     y, saved = dense(x, w, b, activation)
     dx = dense_input_gradient(dy, saved, w, activation)
-    dw, db = dense_kernel_gradient(x, dy, saved, activation, with_bias=b is not None)
+    dw, db = empty_like(w), None if b is None else empty_like(b)
+    dense_kernel_gradient(x, dy, saved, activation, dw, db)
     for array, before in zip((x, w, b, dy), case, strict=True):
         if before is not None:
             checks.assert_same_bits(array, before)
@@ -174,7 +175,9 @@ def test_arrays_that_are_not_contiguous(device: Device) -> None:
     x, w, b, dy = (np.repeat(array, 2, axis=-1) for array in case)
     x, w, b, dy = (array[..., ::2] for array in checks.on(device, x, w, b, dy))
     y, saved = dense(x, w, b, RELU)
-    results = y, dense_input_gradient(dy, saved, w, RELU), *dense_kernel_gradient(x, dy, saved, RELU, with_bias=True)
+    dw, db = empty_like(w), empty_like(b)
+    dense_kernel_gradient(x, dy, saved, RELU, dw, db)
+    results = y, dense_input_gradient(dy, saved, w, RELU), dw, db
     for result, expected in zip(results, _expected(_in_double(case), RELU), strict=True):
         np.testing.assert_allclose(checks.host(result), expected, rtol=1e-4, atol=1e-5)
 
@@ -206,9 +209,13 @@ def test_errors(device: Device) -> None:
     with pytest.raises(ValueError, match=r"dense_input_gradient: dy must have shape \(4, 3\); got \(4, 5\)"):
         dense_input_gradient(x, x, w, RELU)
     with pytest.raises(ValueError, match=r"dense_kernel_gradient: dy must have shape \(4, 3\); got \(3, 3\)"):
-        dense_kernel_gradient(x, dy[:3], dy, RELU, with_bias=True)
+        dense_kernel_gradient(x, dy[:3], dy, RELU, empty_like(w), empty_like(b))
     with pytest.raises(ValueError, match=r"dense_kernel_gradient: saved must have shape \(4, 3\); got \(3, 3\)"):
-        dense_kernel_gradient(x, dy, dy[:3], RELU, with_bias=True)
+        dense_kernel_gradient(x, dy, dy[:3], RELU, empty_like(w), empty_like(b))
+    with pytest.raises(ValueError, match=r"dense_kernel_gradient: dw must have shape \(5, 3\); got \(3, 5\)"):
+        dense_kernel_gradient(x, dy, dy, RELU, empty_like(w).T, None)
+    with pytest.raises(ValueError, match="dense_kernel_gradient: db must be C-contiguous"):
+        dense_kernel_gradient(x, dy, dy, RELU, empty_like(w), empty_like(dy)[:3, 0])
 
 
 def test_arrays_on_two_devices() -> None:

@@ -47,6 +47,14 @@ def test_any_seed_purpose_and_step(device: Device, key: tuple[int, int, int]) ->
     _check(device, checks.normal(61), 0.5, key)
 
 
+def test_the_step_may_lie_on_the_device(device: Device) -> None:
+    x, step = checks.on(device, checks.normal(61), np.array([2**40 + 7]))
+    for actual, expected in zip(dropout(x, 0.5, (5, 3, step)), dropout(x, 0.5, (5, 3, 2**40 + 7)), strict=True):
+        checks.assert_same_bits(actual, expected)
+    with pytest.raises(TypeError, match="dropout: step must be int64; got float32"):
+        dropout(x, 0.5, (5, 3, checks.on(device, np.zeros(1, np.float32))))
+
+
 @given(
     n=st.integers(1, 200),
     rate=st.floats(0, 1, exclude_max=True),

@@ -50,6 +50,16 @@ def test_gradient_has_the_mask_of_its_forward(
     np.testing.assert_allclose(checks.host(backward(checks.on(device, dy))), factor * dy, rtol=1e-12)
 
 
+def test_the_step_is_counted_on_the_device_and_can_be_set(device: Device) -> None:
+    layer, x = Dropout(0.5, seed=3), checks.on(device, np.ones((4, 5), np.float32))
+    masks = [checks.host(layer.apply(x, True)[0]).copy() for _ in range(3)]
+    assert layer.stream.step == 3
+    layer.stream.step = 1
+    np.testing.assert_array_equal(checks.host(layer.apply(x, True)[0]), masks[1])
+    np.testing.assert_array_equal(layer(np.ones((4, 5), np.float32), training=True), masks[2])
+    assert layer.stream.step == 3
+
+
 def test_noise_shape_is_drawn_once_for_whole_axes(device: Device) -> None:
     layer = Dropout(0.5, noise_shape=(None, 1, 3), seed=2)
     y = layer(np.ones((2, 4, 3)), training=True)

@@ -46,6 +46,16 @@ def test_no_row_left(device: Device) -> None:
         checks.assert_same_bits(result, np.float32([0]))
 
 
+def test_a_record_grows_by_the_value_of_every_sample(device: Device) -> None:
+    losses, record = checks.on(device, np.float32([1, 2, 4, 5]), np.array([[0.5, 3.0]]))
+    for mean, value in ((True, 3), (False, 12)):
+        before = checks.host(record).copy()
+        reduce_losses(losses, mean=mean, record=record, samples=2)
+        np.testing.assert_array_equal(checks.host(record), before + np.array([[2 * value, 2]]))
+    with pytest.raises(TypeError, match="reduce_losses: state must be float64; got float32"):
+        reduce_losses(losses, mean=True, record=checks.on(device, np.zeros((1, 2), np.float32)), samples=2)
+
+
 def test_same_bits_at_every_run(device: Device) -> None:
     losses = checks.on(device, checks.normal(5000))
     checks.assert_same_bits(reduce_losses(losses, mean=True)[0], reduce_losses(losses, mean=True)[0])

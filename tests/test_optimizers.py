@@ -240,6 +240,26 @@ def test_bad_arguments_are_refused() -> None:
         optimizers.get(0.1)
 
 
+def test_clipping_and_decay_are_arguments() -> None:
+    optimizer = optimizers.Adam(weight_decay=0.1, global_clipnorm=2)
+    config = optimizer.get_config()
+    assert config["weight_decay"] == 0.1 and config["global_clipnorm"] == 2.0 and "clipnorm" not in config
+    assert optimizers.Adam.from_config(config).get_config() == config
+    with pytest.raises(
+        ValueError, match="SGD: only one of clipnorm, clipvalue, global_clipnorm must be given; got clip"
+    ):
+        optimizers.SGD(clipnorm=1.0, clipvalue=1.0)
+    with pytest.raises(ValueError, match="Adam: clipnorm must be finite and at least 0; got -1"):
+        optimizers.Adam(clipnorm=-1)
+    with pytest.raises(TypeError, match="Adam: weight_decay must be a number; got 'a'"):
+        optimizers.Adam(weight_decay="a")
+    optimizer.build([Parameter(np.float32([1]), "w")])
+    with pytest.raises(
+        ValueError, match="adam: exclude_from_weight_decay must be called before the optimizer is built"
+    ):
+        optimizer.exclude_from_weight_decay(var_names=["w"])
+
+
 def test_bad_use_is_refused(device: Device) -> None:
     first, second = (Parameter(checks.on(device, np.float32([1, 2])), "w") for _ in range(2))
     with pytest.raises(ValueError, match="sgd: parameters must have different paths; got 'w' more than once"):
@@ -280,9 +300,9 @@ def test_an_own_optimizer_is_a_subclass() -> None:
     class SignDescent(optimizers.Optimizer):
         slot_names = ("last",)
 
-        def update(self, parameter: Parameter, gradient: Array, slots: Any) -> None:
+        def update(self, w: Array, gradient: Array, slots: Any) -> None:
             slots["last"][...] = gradient
-            parameter.value -= np.float32(self.learning_rate) * np.sign(gradient)
+            w -= np.float32(self.learning_rate) * np.sign(gradient)
 
     optimizer = optimizers.get(SignDescent(0.5))
     parameter = Parameter(np.float32([1, 2]), "w")

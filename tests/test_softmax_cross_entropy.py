@@ -8,16 +8,10 @@ import oracle
 import pytest
 
 from gpunet.backend.arrays import Device, HostArray
-from gpunet.ops.softmax_cross_entropy import (
-    ROWS,
-    softmax_cross_entropy,
-    softmax_cross_entropy_dense,
-    softmax_cross_entropy_dense_gradient,
-    softmax_cross_entropy_gradient,
-)
+from gpunet.ops.softmax_cross_entropy import ROWS, softmax_cross_entropy, softmax_cross_entropy_dense
 
 SHAPES = [(1, 1), (ROWS - 1, 2), (ROWS, 10), (ROWS + 1, 31), (3, 32), (3, 33), (2, 1000)]
-SCALE = np.float32([0.25])
+SCALE = 0.25
 WIDE = np.float64
 
 
@@ -35,13 +29,11 @@ def _distributions(shape: tuple[int, int], seed: int = 1) -> HostArray:
 def test_labels(device: Device, shape: tuple[int, int], spread: float) -> None:
     z, labels = spread * checks.normal(*shape), _labels(shape)
     t = oracle.one_hot(labels, shape[1], np.float32)
-    losses, p = softmax_cross_entropy(*checks.on(device, z, labels))
+    losses, dz = softmax_cross_entropy(*checks.on(device, z, labels), SCALE)
     exact = oracle.softmax_cross_entropy(z.astype(WIDE), t.astype(WIDE))
     checks.assert_as_exact_as_plain(losses, exact, oracle.softmax_cross_entropy(z, t))
-    checks.assert_as_exact_as_plain(p, oracle.softmax(z.astype(WIDE)), oracle.softmax(z))
-    dz = softmax_cross_entropy_gradient(p, *checks.on(device, labels, SCALE))
-    exact_dz = oracle.softmax_cross_entropy_gradient(z.astype(WIDE), t.astype(WIDE)) * SCALE[0]
-    checks.assert_as_exact_as_plain(dz, exact_dz, oracle.softmax_cross_entropy_gradient(z, t) * SCALE)
+    exact_dz = oracle.softmax_cross_entropy_gradient(z.astype(WIDE), t.astype(WIDE)) * SCALE
+    checks.assert_as_exact_as_plain(dz, exact_dz, oracle.softmax_cross_entropy_gradient(z, t) * np.float32(SCALE))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -49,56 +41,48 @@ def test_labels(device: Device, shape: tuple[int, int], spread: float) -> None:
 def test_distributions(device: Device, shape: tuple[int, int], smoothing: float) -> None:
     z, targets = 3 * checks.normal(*shape), _distributions(shape)
     t, wide = (oracle.smoothed(kind, smoothing, shape[1]) for kind in (targets, targets.astype(WIDE)))
-    losses, p, weights = softmax_cross_entropy_dense(*checks.on(device, z, targets), smoothing)
+    losses, dz = softmax_cross_entropy_dense(*checks.on(device, z, targets), SCALE, smoothing)
     exact = oracle.softmax_cross_entropy(z.astype(WIDE), wide)
     checks.assert_as_exact_as_plain(losses, exact, oracle.softmax_cross_entropy(z, t))
-    checks.assert_as_exact_as_plain(p, oracle.softmax(z.astype(WIDE)), oracle.softmax(z))
-    checks.assert_as_exact_as_plain(weights, wide.sum(axis=1), t.sum(axis=1))
-    on_device = checks.on(device, targets)
-    dz = softmax_cross_entropy_dense_gradient(p, on_device, weights, checks.on(device, SCALE), smoothing)
-    exact_dz = oracle.softmax_cross_entropy_gradient(z.astype(WIDE), wide) * SCALE[0]
-    checks.assert_as_exact_as_plain(dz, exact_dz, oracle.softmax_cross_entropy_gradient(z, t) * SCALE)
+    exact_dz = oracle.softmax_cross_entropy_gradient(z.astype(WIDE), wide) * SCALE
+    checks.assert_as_exact_as_plain(dz, exact_dz, oracle.softmax_cross_entropy_gradient(z, t) * np.float32(SCALE))
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (3, 10), (2, 40)])
 def test_gradients_against_differences(device: Device, shape: tuple[int, int]) -> None:
     z, labels = checks.normal(*shape, dtype=WIDE), _labels(shape)
-    targets, scale = _distributions(shape).astype(WIDE), np.array([1.0])
+    targets = _distributions(shape).astype(WIDE)
 
     def of_labels(z: HostArray) -> float:
         return checks.host(softmax_cross_entropy(*checks.on(device, z, labels))[0]).sum()
 
     def of_targets(z: HostArray) -> float:
-        return checks.host(softmax_cross_entropy_dense(*checks.on(device, z, targets), 0.1)[0]).sum()
+        return checks.host(softmax_cross_entropy_dense(*checks.on(device, z, targets), 1.0, 0.1)[0]).sum()
 
-    _, p = softmax_cross_entropy(*checks.on(device, z, labels))
-    checks.assert_gradient(of_labels, z, softmax_cross_entropy_gradient(p, *checks.on(device, labels, scale)))
-    _, p, weights = softmax_cross_entropy_dense(*checks.on(device, z, targets), 0.1)
-    on_device = checks.on(device, targets)
-    dz = softmax_cross_entropy_dense_gradient(p, on_device, weights, checks.on(device, scale), 0.1)
-    checks.assert_gradient(of_targets, z, dz)
+    checks.assert_gradient(of_labels, z, softmax_cross_entropy(*checks.on(device, z, labels))[1])
+    checks.assert_gradient(of_targets, z, softmax_cross_entropy_dense(*checks.on(device, z, targets), 1.0, 0.1)[1])
 
 
 def test_ignored_rows_have_neither_loss_nor_gradient(device: Device) -> None:
     z = checks.normal(4, 5)
     for ignored in (-1, 255, 2):
         labels = np.int32([0, ignored, 4, ignored])
-        losses, p = softmax_cross_entropy(*checks.on(device, z, labels), ignored)
-        dz = softmax_cross_entropy_gradient(p, *checks.on(device, labels, SCALE), ignored)
-        kept, _ = softmax_cross_entropy(*checks.on(device, z[[0, 2]], labels[[0, 2]]))
+        losses, dz = softmax_cross_entropy(*checks.on(device, z, labels), SCALE, ignored)
+        kept, kept_dz = softmax_cross_entropy(*checks.on(device, z[[0, 2]], labels[[0, 2]]), SCALE)
         checks.assert_same_bits(checks.host(losses)[[0, 2]], kept)
+        checks.assert_same_bits(checks.host(dz)[[0, 2]], kept_dz)
         assert not checks.host(losses)[[1, 3]].any() and not checks.host(dz)[[1, 3]].any()
-        assert checks.host(dz)[[0, 2]].all()
 
 
 def test_extreme_logits(device: Device) -> None:
     z = np.float32([[1e30, 0, 0], [-1e30, -1e30, -1e30], [-np.inf, 0, -np.inf], [1000, 0, -1000], [0, 1e-3, -88]])
     labels = np.int32([0, 2, 1, 1, 2])
-    losses, p = softmax_cross_entropy(*checks.on(device, z, labels))
+    losses, dz = softmax_cross_entropy(*checks.on(device, z, labels))
     small = np.log(np.exp(-88) + 1 + np.exp(1e-3)) + 88
     np.testing.assert_allclose(checks.host(losses), [0, np.log(3), 0, 1000, small], rtol=1e-6)
     expected = [[1, 0, 0], [1 / 3] * 3, [0, 1, 0], [1, 0, 0], oracle.softmax(z[4].astype(WIDE))]
-    np.testing.assert_allclose(checks.host(p), expected, rtol=1e-6, atol=1e-37)
+    p = checks.host(dz) + np.eye(3)[labels]
+    np.testing.assert_allclose(p, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_small_losses_do_not_cancel(device: Device) -> None:
@@ -112,9 +96,9 @@ def test_a_nan_spoils_its_row_and_no_other(device: Device) -> None:
     for place in (0, 37, 69):
         z = checks.normal(3, 70)
         z[1, place] = np.nan
-        losses, p = (checks.host(a) for a in softmax_cross_entropy(*checks.on(device, z, _labels((3, 70)))))
-        assert np.isnan(losses[1]) and np.isnan(p[1]).all()
-        assert np.isfinite(losses[[0, 2]]).all() and np.isfinite(p[[0, 2]]).all()
+        losses, dz = (checks.host(a) for a in softmax_cross_entropy(*checks.on(device, z, _labels((3, 70)))))
+        assert np.isnan(losses[1]) and np.isnan(dz[1]).all()
+        assert np.isfinite(losses[[0, 2]]).all() and np.isfinite(dz[[0, 2]]).all()
 
 
 def test_same_bits_at_every_run(device: Device) -> None:
@@ -127,31 +111,25 @@ def test_same_bits_at_every_run(device: Device) -> None:
 def test_strided_input_is_taken_and_not_changed(device: Device) -> None:
     z, labels = checks.normal(6, 8), _labels((3, 4))
     z_device, labels_device = checks.on(device, z, labels)
-    losses, p = softmax_cross_entropy(z_device[::2, ::2], labels_device)
-    expected, _ = softmax_cross_entropy(*checks.on(device, z[::2, ::2], labels))
-    checks.assert_same_bits(losses, expected)
-    copy = checks.host(p).copy()
-    softmax_cross_entropy_gradient(p, labels_device, checks.on(device, SCALE))
+    results = softmax_cross_entropy(z_device[::2, ::2], labels_device)
+    expected = softmax_cross_entropy(*checks.on(device, z[::2, ::2], labels))
+    for result, value in zip(results, expected, strict=True):
+        checks.assert_same_bits(result, value)
     checks.assert_same_bits(z_device, z)
-    checks.assert_same_bits(p, copy)
     checks.assert_same_bits(labels_device, labels)
 
 
 def test_bad_input_is_refused(device: Device) -> None:
-    z, labels, scale = checks.on(device, checks.normal(3, 4), np.int32([0, 1, 2]), SCALE)
+    z, labels = checks.on(device, checks.normal(3, 4), np.int32([0, 1, 2]))
     with pytest.raises(TypeError, match="softmax_cross_entropy: labels must be int32; got int64"):
         softmax_cross_entropy(z, checks.on(device, np.array([0, 1, 2])))
     with pytest.raises(ValueError, match=r"softmax_cross_entropy: labels must have shape \(3,\); got \(2,\)"):
         softmax_cross_entropy(z, checks.on(device, np.int32([0, 1])))
     with pytest.raises(ValueError, match=r"softmax_cross_entropy: logits must have 2 axes, \(N, C\); got shape \(4,\)"):
         softmax_cross_entropy(checks.on(device, checks.normal(4)), labels)
-    with pytest.raises(ValueError, match=r"softmax_cross_entropy_gradient: scale must have shape \(1,\); got \(2,\)"):
-        softmax_cross_entropy_gradient(z, labels, checks.on(device, np.float32([1, 2])))
     with pytest.raises(
         ValueError, match=r"softmax_cross_entropy_dense: targets must have shape \(3, 4\); got \(3, 5\)"
     ):
         softmax_cross_entropy_dense(z, checks.on(device, checks.normal(3, 5)))
-    with pytest.raises(ValueError, match=r"dense_gradient: weights must have shape \(3,\); got \(1,\)"):
-        softmax_cross_entropy_dense_gradient(z, z, scale, scale)
     with pytest.raises(TypeError, match="softmax_cross_entropy_dense: all arrays must have one dtype"):
         softmax_cross_entropy_dense(z, checks.on(device, checks.normal(3, 4, dtype=WIDE)))

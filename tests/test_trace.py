@@ -33,8 +33,9 @@ from gpunet.ops.trace import BACKWARD, Call, part, recording
 
 RELU, LINEAR, GELU = Activation.RELU, Activation.LINEAR, Activation.GELU
 # What lies in gpunet/ops beside the ops: helpers of theirs, which no layer, loss or optimizer calls.
-NO_OPS = {"contract", "erf", "im2col", "labels", "tiles", "trace", "update", "windows"}
+NO_OPS = {"contract", "erf", "flat", "im2col", "labels", "tiles", "trace", "update", "windows"}
 HELPERS = {
+    "accumulation": {"check_state"},
     "activation": {"activate_host", "gradient_host", "unread_by_gradients"},
     "arithmetic": {"keep_where"},
     "cross_entropy": {"clipped", "is_clipped"},
@@ -128,10 +129,13 @@ def test_the_work_of_dense(device: Device, activation: Activation) -> None:
         210 + 21 * active,
         4 * (21 + 21 * active + 35 + 15),
     )
-    assert _work(lambda: dense_kernel_gradient(x, dy, saved, activation, with_bias=True)) == (
+    dw, db = (checks.on(device, checks.normal(*shape)) for shape in ((k, n), (n,)))
+    assert _work(lambda: dense_kernel_gradient(x, dy, saved, activation, dw, db)) == (
         210 + 21 * active + 21,
         4 * (15 + 21 + 21 * active + 35 + 7),
     )
+    without_bias = 210 + 21 * active, 4 * (15 + 21 + 21 * active + 35)
+    assert _work(lambda: dense_kernel_gradient(x, dy, saved, activation, dw, None)) == without_bias
 
 
 def test_the_work_of_convolution(device: Device) -> None:
@@ -147,7 +151,8 @@ def test_the_work_of_convolution(device: Device) -> None:
         sizes[3] + sizes[1] + sizes[0],
     )
     saved = checks.on(device, checks.normal(2, 2, 2, 10))
-    assert _work(lambda: convolution_kernel_gradient(x, dy, saved, RELU, geometry, w.shape, True)) == (
+    dw, db = (checks.on(device, checks.normal(*shape)) for shape in ((3, 3, 2, 10), (10,)))
+    assert _work(lambda: convolution_kernel_gradient(x, dy, saved, RELU, geometry, dw, db)) == (
         2 * products + 2 * y,
         sizes[0] + 2 * sizes[3] + sizes[1] + sizes[2],
     )

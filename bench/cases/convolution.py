@@ -52,7 +52,7 @@ def _cases() -> list[Case]:
         size = {"x": x.size, "w": w.size, "b": b.size, "y": dy.size}
         pads = window_pads(h, r, stride, 1, padding)
         geometry, linear = conv.Geometry(strides=(stride, stride), pads=(pads, pads)), Activation.LINEAR
-        filter_gradient = (x, dy, dy, linear, geometry, w.shape, True)
+        filter_gradient = (x, dy, dy, linear, geometry, w, b)
         for op, flops, touched in (
             ("convolution_forward", flops_of(conv.convolution, x, w, b, Activation.RELU, geometry), "xwby"),
             (

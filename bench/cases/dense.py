@@ -29,7 +29,7 @@ def backward_flops(m: int, k: int, n: int) -> int:
     """Return those of dx, dw and db, and of ReLU's gradient once."""
     x, dy, w = array(m, k), array(m, n), array(k, n)
     dx = flops_of(dense_input_gradient, dy, dy, w, Activation.LINEAR)
-    return dx + flops_of(dense_kernel_gradient, x, dy, dy, Activation.RELU, with_bias=True)
+    return dx + flops_of(dense_kernel_gradient, x, dy, dy, Activation.RELU, w, array(n))
 
 
 def _cases() -> list[Case]:

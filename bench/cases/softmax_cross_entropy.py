@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bench.cases.case import Case, Data, array, float_bytes, numbers
-from gpunet.ops import softmax_cross_entropy as op
+from gpunet.ops.softmax_cross_entropy import softmax_cross_entropy
 from gpunet.ops.trace import flops_of
 
 SHAPES = ((128, 10), (256, 1000))
@@ -20,10 +20,7 @@ def data(sizes: Mapping[str, int]) -> Data:
 
 
 def flops(n: int, classes: int) -> int:
-    """Return those of the losses and of the gradient."""
-    z, labels = array(n, classes), array(n)
-    gradient = flops_of(op.softmax_cross_entropy_gradient, z, labels, array(1))
-    return flops_of(op.softmax_cross_entropy, z, labels) + gradient
+    return flops_of(softmax_cross_entropy, array(n, classes), array(n))
 
 
 CASES = tuple(

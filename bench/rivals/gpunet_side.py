@@ -15,7 +15,7 @@ from bench.cases.case import Data, HostArray
 from bench.rivals.sequential import sequential
 from bench.rivals.side import Run, Side, cupy_seconds
 from gpunet.backend import arrays, devices
-from gpunet.backend.arrays import Array
+from gpunet.backend.arrays import Array, device_of, empty, empty_like
 from gpunet.losses import SparseCategoricalCrossentropy
 from gpunet.ops import convolution as conv
 from gpunet.ops import pooling
@@ -74,10 +74,11 @@ class GpunetSide(Side):
         return _op(lambda: dense(x, w, b, Activation.RELU)[:1])
 
     def dense_backward(self, data: Data, sizes: Sizes) -> Op:
-        x, w, y, dy = self._on_device(data, "x", "w", "y", "dy")
+        x, w, b, y, dy = self._on_device(data, "x", "w", "b", "y", "dy")
+        dw, db = empty_like(w), empty_like(b)
 
         def run() -> tuple[Any, ...]:
-            dw, db = dense_kernel_gradient(x, dy, y, Activation.RELU, with_bias=True)
+            dense_kernel_gradient(x, dy, y, Activation.RELU, dw, db)
             return dense_input_gradient(dy, y, w, Activation.RELU), dw, db
 
         return _op(run)
@@ -95,7 +96,13 @@ class GpunetSide(Side):
     def convolution_filter_gradient(self, data: Data, sizes: Sizes) -> Op:
         x, w, dy = self._on_device(data, "x", "w", "dy")
         geometry, linear = _geometry(sizes), Activation.LINEAR
-        return _op(lambda: conv.convolution_kernel_gradient(x, dy, dy, linear, geometry, w.shape, with_bias=True))
+        dw, db = empty_like(w), empty(w.shape[-1:], w.dtype, device_of(w))
+
+        def run() -> tuple[Any, ...]:
+            conv.convolution_kernel_gradient(x, dy, dy, linear, geometry, dw, db)
+            return dw, db
+
+        return _op(run)
 
     def max_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
         (x,) = self._on_device(data, "x")

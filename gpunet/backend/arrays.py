@@ -154,6 +154,11 @@ def empty(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:
     return array
 
 
+def empty_like(array: Array) -> Array:
+    """Return uninitialised memory of the shape, dtype and device of `array`."""
+    return empty(array.shape, array.dtype, device_of(array))
+
+
 def current(device: Device) -> AbstractContextManager[Any]:
     """Return a context in which `device` is CuPy's current device; on other kinds it does nothing."""
     return import_cupy().cuda.Device(device.index) if device.kind is Kind.CUDA else nullcontext()
@@ -172,9 +177,19 @@ def _out_of_memory(cupy: Any, shape: Shape, dtype: np.dtype[Any], device: Device
 def zeros(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:
     """Return memory filled with zeros on `device`."""
     array = empty(shape, dtype, device)
-    with current(device):
-        array.fill(0)
+    fill(array, 0)
     return array
+
+
+def fill(array: Array, value: float) -> None:
+    """Set every element of `array` to `value`."""
+    with current(device_of(array)):
+        array.fill(value)
+
+
+def zeros_like(array: Array) -> Array:
+    """Return zeros of the shape, dtype and device of `array`."""
+    return zeros(array.shape, array.dtype, device_of(array))
 
 
 def full(shape: Shape, value: float, dtype: npt.DTypeLike, device: Device) -> Array:
@@ -223,7 +238,7 @@ def contiguous(array: Array) -> Array:
     """Return `array` in C order, copied only if it is not."""
     if array.flags.c_contiguous:
         return array
-    target = empty(array.shape, array.dtype, device_of(array))
+    target = empty_like(array)
     assign(target, array)
     return target
 

@@ -9,10 +9,11 @@ third initializer, the second dropout layer), `step` counts the draws of that ob
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+
+from gpunet.backend.arrays import Array, Device, assign, device_of, to_device, to_host
 
 
 class Purpose(IntEnum):
@@ -39,13 +40,45 @@ class _State:
 _state = _State()
 
 
-@dataclass
 class Stream:
-    """The random numbers of one object: `step` grows with every draw, and is all there is to save and restore."""
+    """The random numbers of one object: `step` grows with every draw, and is all there is to save and restore.
 
-    seed: int
-    purpose: int
-    step: int = 0
+    Where kernels draw, `step` lies in the device's memory (`counter_on`), so that a captured CUDA graph, which runs the
+    same launches again, draws other numbers each time.
+    """
+
+    def __init__(self, seed: int, purpose: int, step: int = 0) -> None:
+        self.seed = seed
+        self.purpose = purpose
+        self._step = step
+        self._counter: Array | None = None  # instead of _step, once there is one
+
+    @property
+    def step(self) -> int:
+        """The number of draws so far."""
+        return self._step if self._counter is None else int(to_host(self._counter)[0])
+
+    @step.setter
+    def step(self, value: int) -> None:
+        self._step = value
+        if self._counter is not None:
+            assign(self._counter, np.array([value]))
+
+    def counter_on(self, device: Device) -> Array:
+        """Return the step as int64 (1,) on `device`; who draws there adds 1 to it."""
+        if self._counter is None or device_of(self._counter) != device:
+            self._counter = to_device(np.array([self.step]), device)
+        return self._counter
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Stream):
+            return NotImplemented
+        return (self.seed, self.purpose, self.step) == (other.seed, other.purpose, other.step)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Stream(seed={self.seed}, purpose={self.purpose}, step={self.step})"
 
     def next_key(self) -> tuple[int, int, int]:
         """Return (seed, purpose, step) for one draw and move on to the next step."""

@@ -11,6 +11,7 @@ import numpy as np
 from gpunet.backend.arrays import Array, assign, is_array, to_host
 from gpunet.backend.random import Stream
 from gpunet.layers.state import LayerState
+from gpunet.parameters import Parameter
 from gpunet.training.trainer import Trainer
 
 
@@ -21,7 +22,7 @@ def unchanged(model: Trainer) -> Iterator[None]:
     The model must be built; its optimizer may be built in the block. What layers of your own keep beside weights and
     streams is not known here.
     """
-    restorers = [_contents_of(parameter.value) for parameter in model.weights]
+    restorers = [_value_of(parameter) for parameter in model.weights]
     restorers += [_attributes_of(metric) for metric in model.metrics]
     restorers += [_step_of(stream) for stream in _streams(model)]
     optimizer = model.optimizer
@@ -44,6 +45,11 @@ def _copy(array: Array) -> Array:
 def _contents_of(array: Array) -> Callable[[], None]:
     before = _copy(array)
     return lambda: assign(array, before)
+
+
+def _value_of(parameter: Parameter) -> Callable[[], None]:
+    before = _copy(parameter.value)
+    return lambda: assign(parameter.value, before)  # an optimizer may have moved it to another array
 
 
 def _step_of(stream: Stream) -> Callable[[], None]:

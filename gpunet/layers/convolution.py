@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Unpack
 
 from gpunet import arguments
@@ -119,10 +120,7 @@ class Conv2D(KernelLayer):
 
         def backward(dy: Array) -> Array | None:
             if self._is_trained:
-                with_bias = self._bias is not None and self._bias.trainable
-                self._take_gradients(
-                    *convolution_kernel_gradient(x, dy, saved, activation, geometry, w.shape, with_bias)
-                )
+                self._add_gradients(partial(convolution_kernel_gradient, x, dy, saved, activation, geometry))
             if not self.needs_input_gradient:
                 return None
             return convolution_input_gradient(dy, saved, w, activation, geometry, x.shape)

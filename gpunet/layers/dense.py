@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Unpack
 
 from gpunet import arguments
@@ -80,8 +81,7 @@ class Dense(KernelLayer):
         def backward(dy: Array) -> Array | None:
             dy = dy.reshape(y.shape)
             if self._is_trained:
-                with_bias = self._bias is not None and self._bias.trainable
-                self._take_gradients(*dense_kernel_gradient(rows, dy, saved, activation, with_bias))
+                self._add_gradients(partial(dense_kernel_gradient, rows, dy, saved, activation))
             if not self.needs_input_gradient:
                 return None
             return dense_input_gradient(dy, saved, w, activation).reshape(x.shape)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 from gpunet import arguments
-from gpunet.backend.arrays import Array, device_of, zeros
+from gpunet.backend.arrays import CPU, Array, device_of, zeros
 from gpunet.backend.random import Purpose, check_seed, new_stream
 from gpunet.layers.base import Forward, Layer, LayerArguments
 from gpunet.layers.shapes import Dims, dims, fits
 from gpunet.ops.dropout import dropout, dropout_gradient
 from gpunet.ops.dropout_noise import noise_mask
+from gpunet.ops.optimizer_step import advance
 
 
 class Dropout(Layer):
@@ -60,10 +61,16 @@ class Dropout(Layer):
         return y, lambda dy: dropout_gradient(dy, mask, self.rate)
 
     def _drop(self, x: Array) -> tuple[Array, Array]:
-        key = self.stream.next_key()
+        device, stream = device_of(x), self.stream
+        if self.noise_shape is None and device != CPU:
+            step = stream.counter_on(device)
+            results = dropout(x, self.rate, (stream.seed, stream.purpose, step))
+            advance(step)
+            return results
+        key = stream.next_key()
         if self.noise_shape is None:
             return dropout(x, self.rate, key)
-        mask = noise_mask(x.shape, self.noise_shape, self.rate, key, device_of(x))
+        mask = noise_mask(x.shape, self.noise_shape, self.rate, key, device)
         return dropout_gradient(x, mask, self.rate), mask
 
     def get_config(self) -> dict[str, Any]:

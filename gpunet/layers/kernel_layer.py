@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Unpack
 
 from gpunet import activations, arguments, constraints, identifiers, initializers, regularizers
@@ -128,10 +129,15 @@ class KernelLayer(Layer):
     def _is_trained(self) -> bool:
         return self.kernel.trainable or (self._bias is not None and self._bias.trainable)
 
-    def _take_gradients(self, dw: Array, db: Array | None) -> None:
+    def _add_gradients(self, compute: Callable[[Array, Array | None], None]) -> None:
+        """Add the gradients that `compute(dw, db)` writes; db is None where no bias is trained."""
+        dw = self.kernel.gradient_target()
+        bias = self._bias if self._bias is not None and self._bias.trainable else None
+        db = None if bias is None else bias.gradient_target()
+        compute(dw, db)
         self.kernel.add_gradient(dw)
-        if self._bias is not None and db is not None:
-            self._bias.add_gradient(db)
+        if bias is not None and db is not None:
+            bias.add_gradient(db)
 
     def get_config(self) -> dict[str, Any]:
         return {

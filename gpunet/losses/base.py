@@ -68,23 +68,29 @@ class Loss(ABC):
             dtype = floatx() if self.dtype is None else self.dtype
         return dense_targets(self.name, y_true, output_shape, dtype)
 
-    def forward(self, y_true: Array, y_pred: Array) -> tuple[Array, Backward]:
+    def forward(self, y_true: Array, y_pred: Array, record: Array | None = None) -> tuple[Array, Backward]:
         """Return the value of the batch, shape (1,), on the device of `y_pred`, and backward() -> dy_pred.
 
-        `y_true` is what `prepare_targets` returned, on the same device. Nothing is read back.
+        `y_true` is what `prepare_targets` returned, on the same device. Nothing is read back. `record`, float64 (1, 2),
+        is a running mean: it grows by (value samples, samples).
         """
+        self._check_reduces(y_pred)
+        losses, gradient = self.per_sample(y_true, y_pred)
+        value, scale = self._reduce(losses, y_true, record)
+        return value, lambda: gradient(scale)
+
+    def _check_reduces(self, y_pred: Array) -> None:
+        """Raise unless the loss is one number for outputs like `y_pred`."""
         if self.reduction in ("none", None):
             trainable = ", ".join(repr(reduction) for reduction in REDUCTIONS[:-2])
             raise ValueError(f"{self.name}: reduction must be one of {trainable} to train; got {self.reduction!r}")
         if self.dtype not in (None, y_pred.dtype):
             raise TypeError(f"{self.name}: y_pred must be {self.dtype}, the dtype of the loss; got {y_pred.dtype}")
-        losses, gradient = self.per_sample(y_true, y_pred)
-        value, scale = self._reduce(losses, y_true)
-        return value, lambda: gradient(scale)
 
-    def _reduce(self, losses: Array, y_true: Array) -> tuple[Array, Array]:
+    def _reduce(self, losses: Array, y_true: Array, record: Array | None = None) -> tuple[Array, Array]:
         """Return the reduced value and the factor of every sample's gradient, both of shape (1,)."""
-        return reduce_losses(losses.reshape(-1), mean=self.reduction in MEANS)
+        mean = self.reduction in MEANS
+        return reduce_losses(losses.reshape(-1), mean=mean, record=record, samples=len(losses))
 
     def __call__(self, y_true: Any, y_pred: Any) -> float | Array:
         """Return the loss as a number, or for reduction None the losses of the samples, an array of y_pred's kind.

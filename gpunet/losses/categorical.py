@@ -3,22 +3,51 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy.typing as npt
 
 from gpunet import arguments
 from gpunet.backend.arrays import Array, HostArray
-from gpunet.losses.base import MEANS, CrossEntropy, Gradient, as_rows
+from gpunet.losses.base import MEANS, Backward, CrossEntropy, Gradient, as_rows
 from gpunet.losses.targets import OutputShape, sparse_targets
 from gpunet.ops import cross_entropy as from_probabilities
-from gpunet.ops import softmax_cross_entropy as fused
+from gpunet.ops.arithmetic import scale_by
 from gpunet.ops.loss_reduction import reduce_losses
+from gpunet.ops.softmax_cross_entropy import softmax_cross_entropy, softmax_cross_entropy_dense
 
 _INT32 = 2**31
 
 
-class SparseCategoricalCrossentropy(CrossEntropy):
+class _CategoricalCrossentropy(CrossEntropy):
+    """What both have in common: from logits, losses and gradient are one op."""
+
+    @abstractmethod
+    def _from_logits(self, y_true: Array, y_pred: Array, scale: float) -> tuple[Array, Array]:
+        """Return the losses of the rows of y_pred, and scale times the gradient of their sum, in y_pred's shape."""
+
+    @property
+    def _every_row_counts(self) -> bool:
+        """Whether the number of rows that a mean is over is known without looking at the targets."""
+        return True
+
+    def forward(self, y_true: Array, y_pred: Array, record: Array | None = None) -> tuple[Array, Backward]:
+        if not (self.from_logits and self._every_row_counts):
+            return super().forward(y_true, y_pred, record)
+        self._check_reduces(y_pred)
+        rows = y_pred.size // y_pred.shape[-1]
+        losses, dz = self._from_logits(y_true, y_pred, 1 / rows if self.reduction in MEANS else 1.0)
+        value, _ = self._reduce(losses.reshape(y_pred.shape[:-1]), y_true, record)
+        return value, lambda: dz
+
+    def _scaled_later(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
+        """Return what `per_sample` does from logits."""
+        losses, dz = self._from_logits(y_true, y_pred, 1.0)
+        return losses.reshape(y_pred.shape[:-1]), lambda scale: scale_by(dz, scale)
+
+
+class SparseCategoricalCrossentropy(_CategoricalCrossentropy):
     """loss = -log p[label]; `y_true` holds labels, shape (N, …) or (N, …, 1), `y_pred` probabilities p (N, …, classes).
 
     Probabilities are divided by their sum and clipped to 1e-7 … 1 - 1e-7. With `from_logits` p = softmax(y_pred), in
@@ -49,26 +78,31 @@ class SparseCategoricalCrossentropy(CrossEntropy):
     def prepare_targets(self, y_true: Any, output_shape: OutputShape, dtype: npt.DTypeLike | None = None) -> HostArray:
         return sparse_targets(self.name, y_true, output_shape, self.ignore_class)
 
+    @property
+    def _every_row_counts(self) -> bool:
+        return self.ignore_class is None
+
+    def _from_logits(self, y_true: Array, y_pred: Array, scale: float) -> tuple[Array, Array]:
+        losses, dz = softmax_cross_entropy(as_rows(y_pred), y_true.reshape(-1), scale, self.ignore_class)
+        return losses, dz.reshape(y_pred.shape)
+
     def per_sample(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
-        rows, labels, ignored = as_rows(y_pred), y_true.reshape(-1), self.ignore_class
         if self.from_logits:
-            losses, p = fused.softmax_cross_entropy(rows, labels, ignored)
+            return self._scaled_later(y_true, y_pred)
+        rows, labels, ignored = as_rows(y_pred), y_true.reshape(-1), self.ignore_class
+        losses, totals = from_probabilities.cross_entropy(rows, labels, ignored)
 
-            def gradient(scale: Array) -> Array:
-                return fused.softmax_cross_entropy_gradient(p, labels, scale, ignored).reshape(y_pred.shape)
-        else:
-            losses, totals = from_probabilities.cross_entropy(rows, labels, ignored)
-
-            def gradient(scale: Array) -> Array:
-                dp = from_probabilities.cross_entropy_gradient(rows, labels, totals, scale, ignored)
-                return dp.reshape(y_pred.shape)
+        def gradient(scale: Array) -> Array:
+            dp = from_probabilities.cross_entropy_gradient(rows, labels, totals, scale, ignored)
+            return dp.reshape(y_pred.shape)
 
         return losses.reshape(y_pred.shape[:-1]), gradient
 
-    def _reduce(self, losses: Array, y_true: Array) -> tuple[Array, Array]:
+    def _reduce(self, losses: Array, y_true: Array, record: Array | None = None) -> tuple[Array, Array]:
         labels = None if self.ignore_class is None else y_true.reshape(-1)
-        mean = self.reduction in MEANS
-        return reduce_losses(losses.reshape(-1), mean=mean, labels=labels, ignored=self.ignore_class)
+        mean, ignored = self.reduction in MEANS, self.ignore_class
+        rows = losses.reshape(-1)
+        return reduce_losses(rows, mean=mean, labels=labels, ignored=ignored, record=record, samples=len(losses))
 
     def _with_rank_of(self, y_true: Any, y_pred: Array) -> Array:
         return y_pred  # the last axis is the classes'
@@ -77,7 +111,7 @@ class SparseCategoricalCrossentropy(CrossEntropy):
         return super().get_config() | {"ignore_class": self.ignore_class}
 
 
-class CategoricalCrossentropy(CrossEntropy):
+class CategoricalCrossentropy(_CategoricalCrossentropy):
     """loss = -sum_j t[j] log p[j]; `y_true` holds distributions t, `y_pred` probabilities p, both (N, …, classes).
 
     Probabilities are divided by their sum and clipped to 1e-7 … 1 - 1e-7. With `from_logits` p = softmax(y_pred), in
@@ -110,20 +144,20 @@ class CategoricalCrossentropy(CrossEntropy):
             )
         return super().prepare_targets(y_true, output_shape, dtype)
 
+    def _from_logits(self, y_true: Array, y_pred: Array, scale: float) -> tuple[Array, Array]:
+        rows, targets = as_rows(y_pred), as_rows(y_true)
+        losses, dz = softmax_cross_entropy_dense(rows, targets, scale, self.label_smoothing)
+        return losses, dz.reshape(y_pred.shape)
+
     def per_sample(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
-        rows, targets, smoothing = as_rows(y_pred), as_rows(y_true), self.label_smoothing
         if self.from_logits:
-            losses, p, weights = fused.softmax_cross_entropy_dense(rows, targets, smoothing)
+            return self._scaled_later(y_true, y_pred)
+        rows, targets, smoothing = as_rows(y_pred), as_rows(y_true), self.label_smoothing
+        losses, totals, weights = from_probabilities.cross_entropy_dense(rows, targets, smoothing)
 
-            def gradient(scale: Array) -> Array:
-                dz = fused.softmax_cross_entropy_dense_gradient(p, targets, weights, scale, smoothing)
-                return dz.reshape(y_pred.shape)
-        else:
-            losses, totals, weights = from_probabilities.cross_entropy_dense(rows, targets, smoothing)
-
-            def gradient(scale: Array) -> Array:
-                dp = from_probabilities.cross_entropy_dense_gradient(rows, targets, totals, weights, scale, smoothing)
-                return dp.reshape(y_pred.shape)
+        def gradient(scale: Array) -> Array:
+            dp = from_probabilities.cross_entropy_dense_gradient(rows, targets, totals, weights, scale, smoothing)
+            return dp.reshape(y_pred.shape)
 
         return losses.reshape(y_pred.shape[:-1]), gradient
 

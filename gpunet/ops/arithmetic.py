@@ -49,6 +49,20 @@ def scale(x: Array, factor: float) -> Array:
     return y
 
 
+@op(lambda x, factor: x.size)
+def scale_by(x: Array, factor: Array) -> Array:
+    """y = factor[0] x, `factor` of shape (1,) on x's device, which the host does not read."""
+    device = contract.floats("scale_by", x=x, factor=factor)
+    contract.has_shape("scale_by", "factor", factor, (1,))
+    y = empty(x.shape, x.dtype, device)
+    if device.kind is Kind.CPU:
+        np.multiply(x, factor, out=y)
+        return y
+    args = (contiguous(x), y, factor, x.size)
+    launch(_FILE, "scale_by", grid=_blocks(x.size), block=THREADS, args=args, real=x.dtype, defines=_DEFINES)
+    return y
+
+
 @op(lambda x: x.size)
 def total(x: Array) -> Array:
     """y[0] = sum of all elements of x, in x's dtype, shape (1,).

@@ -46,6 +46,14 @@ def has_dtype(where: str, name: str, array: Array, dtype: npt.DTypeLike) -> None
         raise TypeError(f"{where}: {name} must be {np.dtype(dtype)}; got {array.dtype}")
 
 
+def is_output(where: str, shape: Shape, **arrays: Array | None) -> None:
+    """ValueError unless `arrays`, into which the op is to write, are None or C-contiguous and of `shape`."""
+    for name, array in arrays.items():
+        if array is not None:
+            has_shape(where, name, array, shape)
+            is_contiguous(where, name, array)
+
+
 def is_contiguous(where: str, name: str, array: Array) -> None:
     """ValueError unless `array`, which the op is to change in place, is C-contiguous."""
     if not array.flags.c_contiguous:

@@ -69,7 +69,7 @@ class _Sizes:
         return (*sizes, self.geometry.groups)
 
 
-def _flops(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry, *_: object) -> int:
+def _flops(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry) -> int:
     y = math.prod(_sizes("convolution", x.shape, w.shape, geometry).y)
     return y * (2 * math.prod(w.shape[:3]) + (b is not None) + activation.flops)
 
@@ -79,16 +79,9 @@ def _input_gradient_flops(dy: Array, saved: Array, w: Array, activation: Activat
 
 
 def _kernel_gradient_flops(
-    x: Array,
-    dy: Array,
-    saved: Array,
-    activation: Activation,
-    geometry: Geometry,
-    kernel_shape: Shape,
-    with_bias: bool,
-    *_: object,
+    x: Array, dy: Array, saved: Array, activation: Activation, geometry: Geometry, dw: Array, db: Array | None
 ) -> int:
-    return dy.size * (2 * math.prod(kernel_shape[:3]) + activation.flops + with_bias)
+    return dy.size * (2 * math.prod(dw.shape[:3]) + activation.flops + (db is not None))
 
 
 @op(_flops)
@@ -157,35 +150,34 @@ def convolution_kernel_gradient(
     saved: Array,
     activation: Activation,
     geometry: Geometry,
-    kernel_shape: Shape,
-    with_bias: bool,
-) -> tuple[Array, Array | None]:
+    dw: Array,
+    db: Array | None,
+) -> None:
     """dw[r,s,c,f] = sum of x dz over all windows, db[f] = sum of dz, with dz = dy f'(z).
 
-    Returns (dw of `kernel_shape`, db (F,)); db is None without `with_bias`.
+    Written into the C-contiguous arrays dw (R, S, C / groups, F) and db (F,); without a bias db is None.
     """
     where = "convolution_kernel_gradient"
-    device = contract.floats(where, x=x, dy=dy, saved=saved)
+    device = contract.floats(where, x=x, dy=dy, saved=saved, dw=dw, db=db)
     contract.has_rank(where, "x", x, 4, "(N, H, W, C)")
-    sizes = _sizes(where, x.shape, kernel_shape, geometry)
+    sizes = _sizes(where, x.shape, dw.shape, geometry)
     contract.has_shape(where, "dy", dy, sizes.y)
     contract.has_shape(where, "saved", saved, sizes.y)
+    contract.is_output(where, dw.shape, dw=dw)
+    contract.is_output(where, dw.shape[3:], db=db)
     if device.kind is Kind.CPU:
-        return _kernel_gradient_host(x, dy, saved, activation, sizes, with_bias)
-    filters = kernel_shape[3]
-    # One array for both, so that a split sum is one workspace and one kernel that adds it up.
-    gradients = empty((sizes.taps * filters + filters * with_bias,), x.dtype, device)
-    dw = gradients[: sizes.taps * filters].reshape(kernel_shape)
-    db = gradients[sizes.taps * filters :] if with_bias else None
+        _kernel_gradient_host(x, dy, saved, activation, sizes, dw, db)
+        return
+    filters, with_bias = dw.shape[3], db is not None
     plan = tiles.plan(sizes.taps, sizes.group_filters, dy.size // filters, x.dtype, geometry.groups)
-    partial = plan.workspace(gradients.size, x.dtype, device)
+    # A split holds dw and db behind each other, so that one kernel adds both up.
+    partial = plan.workspace(sizes.taps * filters + filters * with_bias, x.dtype, device)
     inputs = (contiguous(x), contiguous(dy), contiguous(saved))
     outputs = (dw, db, None) if partial is None else (None, None, partial)
     args = (*inputs, *outputs, int(with_bias), *sizes.kernel_arguments())
     tiles.run(_FILE, where, plan, args, x.dtype, activation)
     if partial is not None:
-        tiles.finish(partial, gradients)
-    return dw, db
+        tiles.finish(partial, dw, tail=db)
 
 
 def _sizes(where: str, x: Shape, w: Shape, geometry: Geometry) -> _Sizes:
@@ -266,12 +258,21 @@ def _input_gradient_host(
 
 
 def _kernel_gradient_host(
-    x: HostArray, dy: HostArray, saved: HostArray, activation: Activation, sizes: _Sizes, with_bias: bool
-) -> tuple[HostArray, HostArray | None]:
+    x: HostArray,
+    dy: HostArray,
+    saved: HostArray,
+    activation: Activation,
+    sizes: _Sizes,
+    dw: HostArray,
+    db: HostArray | None,
+) -> None:
     """Add up the products of the windows with dz, block by block."""
+    with_bias = db is not None
     gradients = np.zeros((sizes.geometry.groups, sizes.taps + with_bias, sizes.group_filters), dy.dtype)
     for block, matrix in window_matrices(x, sizes.w, sizes.out_size, sizes.geometry, with_ones=with_bias):
         dz = _by_group(gradient_host(dy[block], saved[block], activation), sizes)
         gradients += matrix.transpose(0, 2, 1) @ dz
     by_tap = gradients.transpose(1, 0, 2).reshape(-1, sizes.w[3])  # (taps and, for the bias, one more, F)
-    return by_tap[: sizes.taps].reshape(sizes.w), by_tap[sizes.taps] if with_bias else None
+    dw[...] = by_tap[: sizes.taps].reshape(sizes.w)
+    if db is not None:
+        db[...] = by_tap[sizes.taps]

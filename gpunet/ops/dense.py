@@ -12,18 +12,18 @@ from gpunet.ops.trace import op
 _FILE = "dense.cu"
 
 
-def _flops(x: Array, w: Array, b: Array | None, activation: Activation, *_: object) -> int:
+def _flops(x: Array, w: Array, b: Array | None, activation: Activation) -> int:
     return int(len(x) * w.shape[1] * (2 * w.shape[0] + (b is not None) + activation.flops))
 
 
-def _input_gradient_flops(dy: Array, saved: Array, w: Array, activation: Activation, *_: object) -> int:
+def _input_gradient_flops(dy: Array, saved: Array, w: Array, activation: Activation) -> int:
     return int(dy.size * (2 * w.shape[0] + activation.flops))
 
 
 def _kernel_gradient_flops(
-    x: Array, dy: Array, saved: Array, activation: Activation, with_bias: bool, *_: object
+    x: Array, dy: Array, saved: Array, activation: Activation, dw: Array, db: Array | None
 ) -> int:
-    return int(dy.size * (2 * x.shape[1] + activation.flops + with_bias))
+    return int(dy.size * (2 * x.shape[1] + activation.flops + (db is not None)))
 
 
 @op(_flops)
@@ -91,31 +91,34 @@ def dense_input_gradient(dy: Array, saved: Array, w: Array, activation: Activati
 
 @op(_kernel_gradient_flops, unread=unread_by_gradients)
 def dense_kernel_gradient(
-    x: Array, dy: Array, saved: Array, activation: Activation, with_bias: bool
-) -> tuple[Array, Array | None]:
+    x: Array, dy: Array, saved: Array, activation: Activation, dw: Array, db: Array | None
+) -> None:
     """dw = x^T dz and db = sum of dz over its rows, with dz = dy f'(z); x (M, K), dy and saved (M, N).
 
-    Returns (dw (K, N), db (N,)); db is None without `with_bias`.
+    Written into the C-contiguous arrays dw (K, N) and db (N,); without a bias db is None.
     """
-    device = contract.floats("dense_kernel_gradient", x=x, dy=dy, saved=saved)
-    contract.has_rank("dense_kernel_gradient", "x", x, 2, "(M, K)")
-    contract.has_rank("dense_kernel_gradient", "dy", dy, 2, "(M, N)")
+    where = "dense_kernel_gradient"
+    device = contract.floats(where, x=x, dy=dy, saved=saved, dw=dw, db=db)
+    contract.has_rank(where, "x", x, 2, "(M, K)")
+    contract.has_rank(where, "dy", dy, 2, "(M, N)")
     (m, k), n = x.shape, dy.shape[1]
-    contract.has_shape("dense_kernel_gradient", "dy", dy, (m, n))
-    contract.has_shape("dense_kernel_gradient", "saved", saved, (m, n))
+    contract.has_shape(where, "dy", dy, (m, n))
+    contract.has_shape(where, "saved", saved, (m, n))
+    contract.is_output(where, (k, n), dw=dw)
+    contract.is_output(where, (n,), db=db)
     if device.kind is Kind.CPU:
         dz = gradient_host(dy, saved, activation)
-        # BLAS adds up the rows faster than sum(axis=0), and in blocks, which rounds less.
-        return x.T @ dz, np.ones(m, dz.dtype) @ dz if with_bias else None
-    # One array for both, so that a split sum is one workspace and one kernel that adds it up.
-    gradients = empty((k * n + n * with_bias,), x.dtype, device)
-    dw = gradients[: k * n].reshape(k, n)
-    db = gradients[k * n :] if with_bias else None
+        np.matmul(x.T, dz, out=dw)
+        if db is not None:
+            # BLAS adds up the rows faster than sum(axis=0), and in blocks, which rounds less.
+            np.matmul(np.ones(m, dz.dtype), dz, out=db)
+        return
     plan = tiles.plan(k, n, m, x.dtype)
-    partial = plan.workspace(gradients.size, x.dtype, device)
+    with_bias = db is not None
+    # A split holds dw and db behind each other, so that one kernel adds both up.
+    partial = plan.workspace(k * n + n * with_bias, x.dtype, device)
     inputs = (contiguous(x), contiguous(dy), contiguous(saved))
     outputs = (dw, db, None) if partial is None else (None, None, partial)
-    tiles.run(_FILE, "dense_kernel_gradient", plan, (*inputs, *outputs, int(with_bias), m, n, k), x.dtype, activation)
+    tiles.run(_FILE, where, plan, (*inputs, *outputs, int(with_bias), m, n, k), x.dtype, activation)
     if partial is not None:
-        tiles.finish(partial, gradients)
-    return dw, db
+        tiles.finish(partial, dw, tail=db)

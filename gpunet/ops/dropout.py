@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 
@@ -21,14 +22,18 @@ _FILE = "dropout.cu"
 _DEFINES = {"THREADS": THREADS}
 
 
+Key: TypeAlias = tuple[int, int, int | Array]
+
+
 @op(lambda x, *_: 2 * x.size)
-def dropout(x: Array, rate: float, key: tuple[int, int, int]) -> tuple[Array, Array]:
+def dropout(x: Array, rate: float, key: Key) -> tuple[Array, Array]:
     """y = mask x / (1 - rate) with mask = u >= rate, u uniform in [0, 1); returns y and the uint8 mask.
 
     A share of about `rate` of the elements becomes 0, whatever they were. `key` is (seed, purpose, step); over the
     elements of x in C order, u is `gpunet.backend.random.generator(*key).random(x.size, dtype=numpy.float32)`, on every
     device and for either dtype of x. `rate` is rounded to float32 for the comparison. ValueError if `rate` is not in
-    [0, 1). Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting".
+    [0, 1). The step may be an int64 array (1,) on x's device, which is read there. Srivastava et al. 2014, "Dropout: a
+    simple way to prevent neural networks from overfitting".
 
     >>> y, mask = dropout(np.ones(5, np.float32), 0.5, key=(7, 3, 0))
     >>> y
@@ -36,12 +41,22 @@ def dropout(x: Array, rate: float, key: tuple[int, int, int]) -> tuple[Array, Ar
     """
     device = contract.floats("dropout", x=x)
     rate = check_rate("dropout", rate)
+    seed, purpose, step = key
+    if not isinstance(step, int):
+        common_device("dropout", x=x, step=step)
+        contract.has_dtype("dropout", "step", step, np.int64)
+        contract.has_shape("dropout", "step", step, (1,))
     if device.kind is Kind.CPU:
-        draws = generator(*key).random(x.size, dtype=np.float32).reshape(x.shape)
+        draws = (
+            generator(seed, purpose, step if isinstance(step, int) else int(step[0]))
+            .random(x.size, dtype=np.float32)
+            .reshape(x.shape)
+        )
         mask = (draws >= np.float32(rate)).view(np.uint8)
         return dropout_gradient(x, mask, rate), mask
     y, mask = empty(x.shape, x.dtype, device), empty(x.shape, np.uint8, device)
-    args = (contiguous(x), y, mask, x.size, _threshold(rate), _factor(rate), *key)
+    places = (None, step) if isinstance(step, int) else (step, 0)
+    args = (contiguous(x), y, mask, x.size, _threshold(rate), _factor(rate), seed, purpose, *places)
     grid = ceil_div(x.size, THREADS * BLOCK_DRAWS)
     launch(_FILE, "dropout", grid=grid, block=THREADS, args=args, real=x.dtype, defines=_DEFINES)
     return y, mask

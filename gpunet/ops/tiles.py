@@ -110,14 +110,19 @@ def finish(
     b: Array | None = None,
     saved: Array | None = None,
     activation: Activation = Activation.LINEAR,
+    tail: Array | None = None,
 ) -> None:
-    """Add up the splits in `partial`, then bias and activation: y = f(sum of partial + b), saved = the f's argument."""
+    """Add up the splits in `partial`, then bias and activation: y = f(sum of partial + b), saved = the f's argument.
+
+    Where a split holds more than y, the rest is that of `tail`, another output.
+    """
+    size = y.size if tail is None else y.size + tail.size
     launch(
         "finish.cu",
         "finish",
-        grid=ceil_div(y.size, _FINISH_THREADS),
+        grid=ceil_div(size, _FINISH_THREADS),
         block=_FINISH_THREADS,
-        args=(partial, b, y, saved, len(partial), y.size, y.shape[-1]),
+        args=(partial, b, y, saved, tail, len(partial), size, y.size, y.shape[-1]),
         real=y.dtype,
         defines={"THREADS": _FINISH_THREADS, "ACTIVATION": activation.code},
     )

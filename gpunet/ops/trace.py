@@ -106,6 +106,7 @@ class _Work:
     flop_counter: Callable[..., int]
     changes: frozenset[str]
     unread: Callable[[Mapping[str, Any]], tuple[str, ...]]
+    traffic: Callable[..., int] | None
 
     def __post_init__(self) -> None:
         self.name = self.function.__name__
@@ -120,12 +121,14 @@ class _Work:
         return int(self.flop_counter(*given.args, **given.kwargs))
 
     def bytes(self, given: BoundArguments, result: object) -> int:
+        if self.traffic is not None:
+            return int(self.traffic(*given.args, **given.kwargs))
         unread = self.unread(given.arguments)
         results = result if isinstance(result, tuple) else (result,)
         touched = [value for name, value in given.arguments.items() if is_array(value) and name not in unread]
         each_once = {id(array): array.nbytes for array in (*touched, *results) if is_array(array)}
-        written_too = sum(given.arguments[name].nbytes for name in self.changes)
-        return int(sum(each_once.values()) + written_too)
+        written_too = (given.arguments[name] for name in self.changes)
+        return int(sum(each_once.values()) + sum(array.nbytes for array in written_too if array is not None))
 
 
 def _reads_all(given: Mapping[str, Any]) -> tuple[str, ...]:
@@ -137,17 +140,19 @@ def op(
     *,
     changes: tuple[str, ...] = (),
     unread: Callable[[Mapping[str, Any]], tuple[str, ...]] = _reads_all,
+    traffic: Callable[..., int] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function as an op whose calls a trace records.
 
     `flops` returns, for the op's own arguments, the additions, products and comparisons that its mathematics needs; a
     multiply-add is two, a root or an exponential one, and what is done once a row or once a call is left out. Bytes
     are those of every array argument and every returned array once; arrays in `changes`, which are read and written in
-    place, count twice, and those that `unread` names, for the arguments by name, not at all.
+    place, count twice, and those that `unread` names, for the arguments by name, not at all. An op to
+    which none of this applies gives the bytes for its own arguments by `traffic`.
     """
 
     def mark(function: Callable[P, R]) -> Callable[P, R]:
-        work = _Work(function, flops, frozenset(changes), unread)
+        work = _Work(function, flops, frozenset(changes), unread, traffic)
 
         @wraps(function)
         def traced(*args: P.args, **kwargs: P.kwargs) -> R:

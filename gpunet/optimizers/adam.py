@@ -27,6 +27,7 @@ class Adam(Optimizer):
     """
 
     slot_names = ("momentum", "velocity")
+    element_wise = True
 
     def __init__(
         self,
@@ -35,9 +36,20 @@ class Adam(Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         *,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
         name: str | None = None,
     ) -> None:
-        super().__init__(learning_rate, name)
+        super().__init__(
+            learning_rate,
+            weight_decay=weight_decay,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            name=name,
+        )
         self.beta_1 = arguments.real("Adam", "beta_1", beta_1, minimum=0, maximum=_BELOW_ONE)
         self.beta_2 = arguments.real("Adam", "beta_2", beta_2, minimum=0, maximum=_BELOW_ONE)
         self.epsilon = arguments.real("Adam", "epsilon", epsilon, minimum=0)
@@ -51,9 +63,9 @@ class Adam(Optimizer):
     def advance(self) -> None:
         advance_adam(self._iterations, self._learning_rate, self._step_size, self.beta_1, self.beta_2)
 
-    def update(self, parameter: Parameter, gradient: Array, slots: Mapping[str, Array]) -> None:
+    def update(self, w: Array, gradient: Array, slots: Mapping[str, Array]) -> None:
         momentum, velocity, step_size = slots["momentum"], slots["velocity"], self._step_size
-        adam(parameter.value, gradient, momentum, velocity, step_size, self.beta_1, self.beta_2, self.epsilon)
+        adam(w, gradient, momentum, velocity, step_size, self.beta_1, self.beta_2, self.epsilon)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}

@@ -9,7 +9,6 @@ from gpunet import arguments
 from gpunet.backend.arrays import Array
 from gpunet.ops.sgd import sgd, sgd_momentum
 from gpunet.optimizers.base import Optimizer
-from gpunet.parameters import Parameter
 
 
 class SGD(Optimizer):
@@ -21,19 +20,37 @@ class SGD(Optimizer):
         model.compile(optimizer=SGD(0.1, momentum=0.9, nesterov=True), loss="mse")
     """
 
+    element_wise = True
+
     def __init__(
-        self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False, *, name: str | None = None
+        self,
+        learning_rate: float = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        *,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str | None = None,
     ) -> None:
-        super().__init__(learning_rate, name)
+        super().__init__(
+            learning_rate,
+            weight_decay=weight_decay,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            name=name,
+        )
         self.momentum = arguments.real("SGD", "momentum", momentum, minimum=0, maximum=1)
         self.nesterov = arguments.boolean("SGD", "nesterov", nesterov)
         self.slot_names = ("momentum",) if self.momentum else ()
 
-    def update(self, parameter: Parameter, gradient: Array, slots: Mapping[str, Array]) -> None:
-        if not self.momentum:
-            sgd(parameter.value, gradient, self._learning_rate)
-            return
-        sgd_momentum(parameter.value, gradient, slots["momentum"], self._learning_rate, self.momentum, self.nesterov)
+    def update(self, w: Array, gradient: Array, slots: Mapping[str, Array]) -> None:
+        if self.momentum:
+            sgd_momentum(w, gradient, slots["momentum"], self._learning_rate, self.momentum, self.nesterov)
+        else:
+            sgd(w, gradient, self._learning_rate)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"momentum": self.momentum, "nesterov": self.nesterov}

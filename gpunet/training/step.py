@@ -11,14 +11,14 @@ Nothing here reads the device: loss and metrics add up in its memory until `resu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from gpunet.backend.arrays import Array
+from gpunet.backend.arrays import Array, device_of
 from gpunet.backend.threads import one_blas_thread
 from gpunet.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from gpunet.metrics import Mean, Metric
 from gpunet.networks.network import Network
-from gpunet.ops import arithmetic
+from gpunet.ops.accumulation import accumulate_mean
 from gpunet.ops.softmax import softmax
 from gpunet.ops.trace import BACKWARD, UPDATE, part
 from gpunet.optimizers import Optimizer
@@ -42,43 +42,36 @@ class Step:
         """Change the trainable parameters once, by the gradients of the batch (x, y)."""
         self.network.prepare_gradients()
         parameters = self.network.trainable_parameters
+        self.optimizer.arrange(parameters)
         for parameter in parameters:
             parameter.gradient = None  # an interrupted step may have left some
         y_pred, backward = self._forward(x, True)
-        with part("loss"):
-            value, loss_backward = self._loss.forward(y, y_pred)
-        self._record(y, y_pred, value)
+        loss_backward = self._record(x, y, y_pred)
         with part("loss", BACKWARD):
             dz = loss_backward()
         backward(dz)
-        with part("loss", BACKWARD):
-            for parameter in parameters:
-                if parameter.regularizer is not None and parameter.gradient is not None:
-                    parameter.regularizer.add_gradient(parameter.value, parameter.gradient)
         with part("optimizer", UPDATE):
             self.optimizer.apply(parameters)
 
     @one_blas_thread()
     def test(self, x: Array, y: Array) -> None:
         """Add the loss and the metrics of the batch (x, y), and change nothing else."""
+        self.optimizer.arrange(self.network.trainable_parameters)
         y_pred, _ = self._forward(x, False)
-        with part("loss"):
-            value, _ = self._loss.forward(y, y_pred)
-        self._record(y, y_pred, value)
+        self._record(x, y, y_pred)
 
-    def _record(self, y: Array, y_pred: Array, value: Array) -> None:
-        """Add the total loss, weighted by the batch's size, and the metrics to the running means."""
+    def _record(self, x: Array, y: Array, y_pred: Array) -> Callable[[], Array]:
+        """Add the total loss, weighted by the batch's size, and the metrics to the running means; return backward."""
+        state = self._mean_loss.state_on(device_of(x))
         with part("loss"):
-            for parameter in self.network.trainable_parameters:
-                if parameter.regularizer is not None:
-                    arithmetic.add_in_place(value, parameter.regularizer.value(parameter.value))
-            for activity in self.network.activity_losses:
-                arithmetic.add_in_place(value, activity)
+            _, backward = self._loss.forward(y, y_pred, state)
+            for penalty in (*self.optimizer.penalties(), *self.network.activity_losses):
+                accumulate_mean(state, penalty, len(y), 0)
         with part("metrics"):
-            self._mean_loss.update_state(value, len(y))
             shown = softmax(y_pred) if self._softmax_for_metrics else y_pred
             for metric in self.metrics:
                 metric.update_state(y, shown)
+        return backward
 
     def reset(self) -> None:
         """Begin new means."""

@@ -141,6 +141,10 @@ def test_metrics(device: Device, name: str) -> None:
         ("SGD", {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True}),
         ("Adam", {}),
         ("Adam", {"learning_rate": 0.05, "beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-4}),
+        ("SGD", {"learning_rate": 0.1, "clipnorm": 0.5}),
+        ("SGD", {"learning_rate": 0.1, "global_clipnorm": 0.5, "weight_decay": 0.2}),
+        ("Adam", {"clipvalue": 0.5, "weight_decay": 0.1}),
+        ("Adam", {"clipnorm": 1e6}),
     ],
 )
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-6), ("float32", 1e-5)])
@@ -166,6 +170,27 @@ def test_ten_steps_of_optimizers(
             assert_close(parameter.numpy(), host(variable), parameter.name, tolerance)
     assert ours.iterations == int(theirs.iterations.numpy()) == 10
     assert ours.learning_rate == pytest.approx(float(theirs.learning_rate.numpy()))
+
+
+def test_parameters_that_do_not_decay(device: Device) -> None:
+    import keras
+
+    ours, theirs = (library.optimizers.SGD(0.1, weight_decay=0.5) for library in (gpunet, keras))
+    start = np.float32([1, 2])
+    names = ["kernel", "bias", "gamma"]
+    parameters = [Parameter(checks.on(device, start), name, path=f"layer/{name}") for name in names]
+    variables = [keras.Variable(start, name=name) for name in names]
+    ours.exclude_from_weight_decay(var_list=parameters[2:], var_names=["bi.s"])
+    theirs.exclude_from_weight_decay(var_list=variables[2:], var_names=["bi.s"])
+    ours.build(parameters)
+    theirs.build(variables)
+    for parameter in parameters:
+        parameter.gradient = checks.on(device, np.zeros(2, np.float32))
+    ours.apply(parameters)
+    theirs.apply([tensor(np.zeros(2, np.float32)) for _ in variables], variables)
+    for parameter, variable in zip(parameters, variables, strict=True):
+        assert_close(parameter.numpy(), host(variable), parameter.name, 1e-6)
+        assert (parameter.numpy() == start).all() == (parameter.name != "kernel")
 
 
 @pytest.mark.parametrize(
@@ -294,10 +319,6 @@ LATER = {
     "losses": {"dtype", "axis", "ignore_class"},
     "metrics": {"dtype"},
     "optimizers": {
-        "weight_decay",
-        "clipnorm",
-        "clipvalue",
-        "global_clipnorm",
         "use_ema",
         "ema_momentum",
         "ema_overwrite_frequency",
