@@ -31,10 +31,60 @@ class FakeNdarray:
     def get(self) -> np.ndarray:
         return self.memory.copy()
 
-    def set(self, source: np.ndarray) -> None:
+    def set(self, source: np.ndarray, stream: FakeStream | None = None) -> None:
         assert type(source) is np.ndarray and source.flags.c_contiguous
         assert (source.shape, source.dtype) == (self.shape, self.dtype)
-        np.copyto(self.memory, source)
+        if stream is None:
+            np.copyto(self.memory, source)
+        else:
+            stream.copy(self.memory, source)
+
+    def __getitem__(self, rows: slice) -> FakeNdarray:
+        return FakeNdarray(self.memory[rows], self.device.id)
+
+    def __len__(self) -> int:
+        return len(self.memory)
+
+
+class FakeEvent:
+    """As cupy.cuda.Event; the GPU is pretended to take 2, 3, 4, … milliseconds from one timed event to the next."""
+
+    def __init__(self, cupy: FakeCupy, disable_timing: bool) -> None:
+        self.cupy, self.is_timed = cupy, not disable_timing
+        self.log, self.name = cupy.log, f"event {cupy.count('event')}"
+        self.is_done = False
+
+    def record(self, stream: FakeStream | None = None) -> None:
+        stream = self.cupy.cuda.get_current_stream() if stream is None else stream
+        self.log.append(f"{stream.name}: record {self.name}")
+        if self.is_timed:
+            self.device, number = self.cupy.current_device, len(self.cupy.events)
+            self.milliseconds = number * (number + 3) / 2
+            self.cupy.events.append(self)
+
+    def synchronize(self) -> None:
+        self.is_done = True
+        self.log.append(f"host: wait for {self.name}")
+
+
+class FakeStream:
+    """As cupy.cuda.Stream. What it is asked for goes to the log in order; copies happen at once."""
+
+    def __init__(self, cupy: FakeCupy, name: str) -> None:
+        self.cupy, self.log, self.name = cupy, cupy.log, name
+
+    def copy(self, target: np.ndarray, source: np.ndarray) -> None:
+        memory = source if source.base is None else source.base
+        assert any(np.shares_memory(memory, pinned) for pinned in self.cupy.pinned), "a copy beside work must be pinned"
+        np.copyto(target, source)
+        self.log.append(f"{self.name}: copy {source.nbytes} bytes")
+
+    def wait_event(self, event: FakeEvent) -> None:
+        self.log.append(f"{self.name}: wait for {event.name}")
+
+    def synchronize(self) -> None:
+        self.cupy.synchronized.append(self.cupy.current_device)
+        self.log.append(f"host: wait for {self.name}")
 
 
 class FakeKernel:
@@ -53,24 +103,6 @@ class FakeKernel:
             y.memory[:] = 2 * np.arange(n) + self.cupy.probe_offset
 
 
-class FakeEvent:
-    """As cupy.cuda.Event; the GPU is pretended to take 2, 3, 4, … milliseconds from one recorded event to the next."""
-
-    def __init__(self, cupy: FakeCupy) -> None:
-        self.cupy = cupy
-        self.device: int | None = None
-        self.is_done = False
-
-    def record(self) -> None:
-        self.device = self.cupy.current_device
-        number = len(self.cupy.events)
-        self.milliseconds = number * (number + 3) / 2
-        self.cupy.events.append(self)
-
-    def synchronize(self) -> None:
-        self.is_done = True
-
-
 class FakeCupy:
     """As the module cupy, on a machine with `devices` GPUs."""
 
@@ -85,15 +117,19 @@ class FakeCupy:
         self.kernels: list[FakeKernel] = []
         self.modules: list[SimpleNamespace] = []
         self.synchronized: list[int] = []
+        self.log: list[str] = []  # what streams and events were asked for
+        self.pinned: list[np.ndarray] = []
+        self.counts: dict[str, int] = {}
+        computing = FakeStream(self, "computing")
         self.driver_version = 13000
         self.failure: Exception | None = None
         self.cuda = SimpleNamespace(
             Device=lambda index: _CurrentDevice(self, index),
-            Event=lambda: FakeEvent(self),
-            get_elapsed_time=lambda begin, end: end.milliseconds - begin.milliseconds,
-            get_current_stream=lambda: SimpleNamespace(
-                synchronize=lambda: self.synchronized.append(self.current_device)
-            ),
+            get_current_stream=lambda: computing,
+            Stream=self._new_stream,
+            Event=lambda disable_timing=False: FakeEvent(self, disable_timing),
+            get_elapsed_time=self._get_elapsed_time,
+            alloc_pinned_memory=self._alloc_pinned_memory,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
             runtime=SimpleNamespace(
                 getDeviceCount=self._get_device_count,
@@ -104,10 +140,28 @@ class FakeCupy:
             ),
         )
 
+    def _get_elapsed_time(self, begin: FakeEvent, end: FakeEvent) -> float:
+        assert begin.is_timed and end.is_timed
+        return end.milliseconds - begin.milliseconds
+
     def _get_device_count(self) -> int:
         if self.failure is not None:
             raise self.failure
         return self.devices
+
+    def count(self, name: str) -> int:
+        """Return how often this was called with `name` before."""
+        self.counts[name] = self.counts.get(name, -1) + 1
+        return self.counts[name]
+
+    def _new_stream(self, non_blocking: bool) -> FakeStream:
+        assert non_blocking, "the default stream would wait for this one, and this one for it"
+        return FakeStream(self, "copying")
+
+    def _alloc_pinned_memory(self, size: int) -> np.ndarray:
+        self.log.append(f"pin {size} bytes")
+        self.pinned.append(np.full(size, 99, np.uint8))
+        return self.pinned[-1]
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> FakeNdarray:
         if int(np.prod(shape)) * np.dtype(dtype).itemsize > self.memory:

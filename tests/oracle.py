@@ -355,3 +355,10 @@ def multiply_adds(x, chains, turns):
         # v -> v / 2 + 1 brings v half as far from 2 at every turn.
         total = total + (2 + (x + x.dtype.type(c) - 2) * x.dtype.type(0.5**turns))
     return total
+
+
+# Data.
+
+
+def gather(source, order, position, rows, dtype):
+    return np.array([source[index] for index in order[position : position + rows]]).astype(dtype)

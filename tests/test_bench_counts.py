@@ -87,6 +87,15 @@ def test_bytes_are_those_of_all_arrays_once(case: Case) -> None:
     assert all(array.any() for array in data.values()), "nothing is timed on zeros"
 
 
+def test_bytes_of_gather_are_those_of_the_batch() -> None:
+    case = CASES["gather[128x784]"]
+    (batch,) = GpunetSide("", "cpu", 1).prepare(case)
+    data = case.data()
+    np.testing.assert_array_equal(batch, data["source"][data["order"][:128]])
+    assert case.bytes == 128 * data["order"].itemsize + data["source"][:128].nbytes + batch.nbytes
+    assert case.flops == batch.size
+
+
 def test_parameters_and_flops_of_networks() -> None:
     cnn50, mlp = models.NETWORKS["cnn50"], models.NETWORKS["mlp"]
     assert models.parameters(cnn50) == 160 + 4640 + 18496 + 204928 + 1290

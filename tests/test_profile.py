@@ -66,8 +66,8 @@ def test_every_op_call_of_a_step_is_there(device: Device, profile: Profile) -> N
     x, y = digits(8)
     model = small_cnn()
     counted = _count_calls(lambda: model.train_on_batch(x, y))
-    # With its data as a row: `train_on_batch` gathers its batch likewise, but not by that function.
-    assert Counter(row.op for row in profile.rows) == counted + Counter({"batch_to_device": 1})
+    # `train_on_batch` copies its batch as it is; `fit`, and so the profile, gathers x and y and moves on.
+    assert Counter(row.op for row in profile.rows) == counted + Counter({"gather": 2, "move_on": 1})
     assert counted["adam"] == 1 and counted["convolution_kernel_gradient"] == 1
 
 
@@ -82,8 +82,12 @@ def test_rows_say_what_ran_for_whom(profile: Profile) -> None:
     assert ("loss", "softmax_cross_entropy", "forward") in rows  # and its gradient with it
     assert ("metrics", "sparse_matches", "forward") in rows
     assert ("optimizer", "advance_adam", "update") in rows
-    assert ("data", "batch_to_device", "forward") in rows
-    assert rows["data", "batch_to_device", "forward"].bytes >= 4 * 8 * 64 + 4 * 8
+    x, y = (
+        next(row for row in profile.rows if row.op == "gather" and row.shapes[0] == shape)
+        for shape in ((12, 8, 8, 1), (12,))
+    )
+    assert x.layer == y.layer == "data"
+    assert (x.bytes, y.bytes) == (8 * 8 + 2 * 4 * 8 * 64, 8 * 8 + 2 * 4 * 8), "indices; what is read and written"
 
 
 def test_rows_are_sorted_and_shares_add_up(device: Device, profile: Profile) -> None:
@@ -195,6 +199,18 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> N
         small_cnn().profile(**({"x": x, "y": y} | arguments))
     with pytest.raises(ValueError, match=r"profile: the model must be compiled first"):
         Sequential([Input((8, 8, 1)), Flatten(), Dense(10)]).profile(x, y)
+
+
+def test_what_makes_batches_is_profiled_too() -> None:
+    class Batches:
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> Any:
+            return digits(6)
+
+    profile = small_cnn().profile(Batches(), steps=2)
+    assert profile.batch_size == 6 and not any(row.op == "gather" for row in profile.rows)
 
 
 def test_a_batch_is_never_larger_than_the_data() -> None:

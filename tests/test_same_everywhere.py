@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from gpunet.backend.arrays import EMULATED, Device, HostArray, to_host
 from gpunet.callbacks import LambdaCallback
 from gpunet.datasets import load_digits, resize
 from gpunet.layers import dropout
-from gpunet.training.batches import Samples
+from gpunet.training.schedule import Cut, Schedule
 
 STEPS, BATCH = 5, 8
 
@@ -54,20 +55,21 @@ def _train(device: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     run = Run()
     (x, y), _ = load_digits()
     x = resize(x[: STEPS * BATCH] / np.float32(16), 50)
-    draw, gather = dropout.dropout, Samples.labelled_batch
+    draw, epoch = dropout.dropout, Schedule.epoch
 
     def spying_dropout(*args: Any) -> Any:
         result, mask = draw(*args)
         run.masks.append(to_host(mask).copy())
         return result, mask
 
-    def spying_batch(self: Samples, indices: HostArray, *args: Any) -> Any:
-        run.batches.append(indices.tolist())
-        return gather(self, indices, *args)
+    def spying_epoch(self: Schedule) -> Iterator[Cut]:
+        for cut in epoch(self):
+            run.batches.append(cut.indices.tolist())
+            yield cut
 
     with monkeypatch.context() as patch, devices.device(device):
         patch.setattr(dropout, "dropout", spying_dropout)
-        patch.setattr(Samples, "labelled_batch", spying_batch)
+        patch.setattr(Schedule, "epoch", spying_epoch)
         gpunet.set_random_seed(11)
         model = _cnn50()
         run.initial_weights = model.get_weights()

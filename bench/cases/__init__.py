@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.cases import adam, convolution, dense, dropout, models, pooling, softmax_cross_entropy
+from bench.cases import adam, convolution, dense, dropout, gather, models, pooling, softmax_cross_entropy
 from bench.cases.case import Case
 
 OPS: tuple[Case, ...] = (
@@ -14,6 +14,7 @@ OPS: tuple[Case, ...] = (
     *softmax_cross_entropy.CASES,
     *adam.CASES,
     *dropout.CASES,
+    *gather.CASES,
 )
 MODELS: tuple[Case, ...] = models.CASES
 

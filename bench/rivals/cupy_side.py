@@ -1,4 +1,4 @@
-"""CuPy, whose matrix products are cuBLAS's: Dense only."""
+"""CuPy, whose matrix products are cuBLAS's: Dense, and gather."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ class CupySide(Side):
             return dz @ w.T, x.T @ dz, dz.sum(axis=0)
 
         return run, lambda: list(run())
+
+    def gather(self, data: Data, sizes: Mapping[str, Any]) -> Op:
+        source, indices = cupy.asarray(data["source"]), cupy.asarray(data["order"][: sizes["n"]])
+        run: Callable[[], Any] = lambda: source[indices].astype(cupy.float32)  # noqa: E731
+        return run, lambda: [run()]
 
 
 SIDE = CupySide

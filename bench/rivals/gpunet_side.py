@@ -23,6 +23,7 @@ from gpunet.ops.activation import Activation
 from gpunet.ops.adam import adam
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
 from gpunet.ops.dropout import dropout
+from gpunet.ops.gather import gather
 from gpunet.ops.windows import window_pads
 
 Sizes = Mapping[str, Any]
@@ -154,6 +155,17 @@ class GpunetSide(Side):
             return [dropout_case.summary(data["x"], self.to_host(y))]
 
         return lambda: dropout(x, dropout_case.RATE, (0, 1, next(steps))), outputs
+
+    def gather(self, data: Data, sizes: Sizes) -> Op:
+        source, order = self._on_device(data, "source", "order")
+        position = arrays.zeros((1,), np.int64, self._place)
+        out = arrays.empty((sizes["n"], sizes["features"]), np.float32, self._place)
+
+        def run() -> tuple[Any, ...]:
+            gather(source, order, position, out)
+            return (out,)
+
+        return _op(run)
 
 
 def _op(run: Callable[[], Any]) -> Op:

@@ -215,6 +215,11 @@ class TorchSide(Side):
         run: Callable[[], Any] = lambda: torch.native_dropout(x, dropout_case.RATE, True)  # noqa: E731
         return run, lambda: [dropout_case.summary(data["x"], self.to_host(run()[0]))]
 
+    def gather(self, data: Data, sizes: Sizes) -> Op:
+        source, order = self._tensors(data, "source", "order")
+        indices = order[: sizes["n"]]
+        return _op(lambda: (source.index_select(0, indices).float(),))
+
 
 def _op(run: Callable[[], Any]) -> Op:
     return run, lambda: list(run())

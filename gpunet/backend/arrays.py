@@ -164,9 +164,22 @@ def current(device: Device) -> AbstractContextManager[Any]:
     return import_cupy().cuda.Device(device.index) if device.kind is Kind.CUDA else nullcontext()
 
 
-def _out_of_memory(cupy: Any, shape: Shape, dtype: np.dtype[Any], device: Device) -> MemoryError:
+def free_memory(device: Device) -> int | None:
+    """Return the bytes that `device` has left for new arrays; None where it shares the host's memory."""
+    if device.kind is not Kind.CUDA:
+        return None
+    with current(device):
+        return _free_and_total(import_cupy())[0]
+
+
+def _free_and_total(cupy: Any) -> tuple[int, int]:
+    """Return the bytes of CuPy's current device: free ones, those that CuPy keeps for reuse included, and all."""
     free, total = cupy.cuda.runtime.memGetInfo()
-    free += cupy.get_default_memory_pool().free_bytes()
+    return free + cupy.get_default_memory_pool().free_bytes(), total
+
+
+def _out_of_memory(cupy: Any, shape: Shape, dtype: np.dtype[Any], device: Device) -> MemoryError:
+    free, total = _free_and_total(cupy)
     asked = math.prod(shape) * dtype.itemsize
     return MemoryError(
         f"{device}: an array of shape {shape} and dtype {dtype} needs {asked / 2**20:.1f} MiB; "

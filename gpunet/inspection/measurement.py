@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gpunet.backend import devices
-from gpunet.backend.arrays import Array, Device, synchronize
+from gpunet.backend.arrays import Device, synchronize
 from gpunet.backend.clock import clock_of
 from gpunet.inspection.profile import Profile, Row
 from gpunet.inspection.roofline import Roofline, roofline_of
-from gpunet.ops.trace import Call, op, part, recording
-from gpunet.training.batches import Samples
+from gpunet.ops.trace import Call, part, recording
+from gpunet.training.feeding import Feed
 from gpunet.training.step import Step
 from gpunet.training.trainer import Trainer
 
@@ -37,15 +38,20 @@ class _Traced:
         return [call[: Call._fields.index("begin")] for call in self.calls]
 
 
-def measure(model: Trainer, step: Step, samples: Samples, batch_size: int, steps: int) -> Profile:
-    """Return the profile of training steps on the first samples, which change the model."""
-    device = model.device
-    indices = np.arange(batch_size)
+def measure(model: Trainer, step: Step, feed: Feed, steps: int) -> Profile:
+    """Return the profile of training steps, which change the model, each on the first batch of an epoch of `feed`."""
+    device, batch_size = model.device, 0
 
     def run() -> None:
-        with part("data"):
-            x, y = batch_to_device(samples, indices, model.dtype, device)
-        step.train(x, y)
+        nonlocal batch_size
+        batches = feed.epoch()
+        if batches is None:
+            raise ValueError(f"{model.where}.profile: x must make batches more than once; got one that is used up")
+        with closing(batches):
+            with part("data"):
+                batch = next(batches)
+            batch_size = len(batch[0])
+            step.train(*batch)
 
     for _ in range(_WARM_UP):
         run()
@@ -70,12 +76,6 @@ def measure(model: Trainer, step: Step, samples: Samples, batch_size: int, steps
         roofline=limits,
         rows=tuple(sorted(rows, key=lambda row: row.seconds, reverse=True)),
     )
-
-
-@op(lambda *_: 0)
-def batch_to_device(samples: Samples, indices: Array, dtype: str, device: Device) -> tuple[Array, Array]:
-    """Gather a batch and copy it to the device, as `fit` does."""
-    return samples.labelled_batch(indices, dtype, device)
 
 
 def _untraced_seconds(run: Callable[[], None], device: Device) -> float:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpunet.backend.arrays import Kind, to_device
+from gpunet.backend.arrays import Kind
 from gpunet.backend.compiles import Compile, noted
 from gpunet.inspection.profile import duration
 from gpunet.inspection.samples import random_inputs, random_targets
 from gpunet.inspection.table import table
 from gpunet.inspection.unchanged import unchanged
-from gpunet.training.step import predict
+from gpunet.training.intake import Batching
 from gpunet.training.trainer import Trainer
 
 _COLUMNS = ("kernel", "ready by", "time", "options")
@@ -69,12 +69,13 @@ def warm_up(model: Trainer, batch_sizes: tuple[int, ...]) -> WarmUp:
 
 
 def _run(model: Trainer, size: int) -> None:
-    x = to_device(random_inputs(model, size), model.device)
-    predict(model, x)
+    x = random_inputs(model, size)
+    model.predict(x, size, verbose=0)
     if model.compiled and model.loss is not None:
+        y = random_targets(model, size)
         step = model._new_step()
-        y = to_device(random_targets(model, size), model.device)
-        step.reset()
-        step.train(x, y)
-        step.test(x, y)
+        feed = model._feed(model.where, x, y, Batching(size, steps=None))
+        for use in (step.train, step.test):
+            for batch in feed.epoch() or ():
+                use(*batch)
         step.results()

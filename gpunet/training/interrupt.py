@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterable, Iterator
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Self, TypeVar
+
+T = TypeVar("T")
 
 
 class Interruption:
     """A `with` block in which Ctrl-C waits for `check`, which then raises KeyboardInterrupt.
 
-    A second Ctrl-C does not wait. Only the main thread can be interrupted, and a program that handles SIGINT in its own
-    way keeps doing so.
+    It does not wait while an item of `between` is fetched: that may be code of the user's, which takes any time. Nor
+    does a second Ctrl-C. Only the main thread can be interrupted, and a program that handles SIGINT in its own way
+    keeps doing so.
     """
 
     def __init__(self) -> None:
         self._wanted = False
+        self._fetching = False
         self._installed = False
 
     def __enter__(self) -> Self:
@@ -39,7 +44,20 @@ class Interruption:
         if self._wanted:
             raise KeyboardInterrupt
 
+    def between(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield `items`; while one is fetched no step runs, and Ctrl-C acts at once."""
+        iterator = iter(items)
+        while True:
+            self._fetching = True
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self._fetching = False
+            yield item
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._wanted:
+        if self._wanted or self._fetching:
             raise KeyboardInterrupt
         self._wanted = True

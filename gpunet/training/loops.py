@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpunet.backend.arrays import HostArray, to_host
-from gpunet.training.batches import Samples, Schedule
+from gpunet.backend.arrays import Array, assign, device_of, empty, to_host
 from gpunet.training.callback import CallbackList, Logs
+from gpunet.training.feeding import Batch, Feed
 from gpunet.training.interrupt import Interruption
 from gpunet.training.step import Step
 from gpunet.training.step import predict as predict_batch
@@ -19,26 +19,11 @@ if TYPE_CHECKING:
     from gpunet.training.trainer import Trainer
 
 
-@dataclass(frozen=True)
-class Data:
-    """Samples, and which of them make up which batch."""
-
-    samples: Samples
-    schedule: Schedule
-
-    @property
-    def epoch_size(self) -> int:
-        """The number of samples in an epoch that begins a pass."""
-        n, size = len(self.samples), self.schedule.batch_size
-        passes, batches = divmod(self.schedule.steps, -(-n // size))
-        return passes * n + min(batches * size, n)
-
-
 def train(
     model: Trainer,
     step: Step,
-    data: Data,
-    validation: Data | None,
+    feed: Feed,
+    validation: Feed | None,
     epochs: Iterable[int],
     validated: Callable[[int], bool],
     callbacks: CallbackList,
@@ -52,9 +37,12 @@ def train(
         callbacks.call("on_train_begin", {})
         with Interruption() as interruption:
             for epoch in epochs:
-                logs = _train_epoch(model, step, data, epoch, callbacks, interruption)
+                with _batches(feed, interruption) as batches:
+                    if batches is None:
+                        break
+                    logs = _train_epoch(model, step, batches, epoch, callbacks, interruption)
                 if validation is not None and validated(epoch):
-                    values = evaluate(model, step, validation, callbacks, interruption)
+                    values = evaluate(step, validation, callbacks, interruption)
                     logs |= {f"val_{name}": value for name, value in values.items()}
                 callbacks.call("on_epoch_end", epoch, logs)
                 interruption.check()
@@ -65,13 +53,18 @@ def train(
 
 
 def _train_epoch(
-    model: Trainer, step: Step, data: Data, epoch: int, callbacks: CallbackList, interruption: Interruption
+    model: Trainer,
+    step: Step,
+    batches: Iterator[Batch],
+    epoch: int,
+    callbacks: CallbackList,
+    interruption: Interruption,
 ) -> Logs:
     step.reset()
     callbacks.call("on_epoch_begin", epoch, {})
-    for number, indices in enumerate(data.schedule.epoch()):
+    for number, batch in enumerate(batches):
         callbacks.call("on_train_batch_begin", number, {})
-        step.train(*data.samples.labelled_batch(indices, model.dtype, model.device))
+        step.train(*batch)
         logs = step.results() if callbacks.wants_logs("on_train_batch_end") else {}
         callbacks.call("on_train_batch_end", number, logs)
         interruption.check()
@@ -80,31 +73,69 @@ def _train_epoch(
     return step.results()
 
 
-def evaluate(
-    model: Trainer, step: Step, data: Data, callbacks: CallbackList, interruption: Interruption | None = None
-) -> Logs:
-    """Return the means of loss and metrics over one pass."""
-    step.reset()
-    callbacks.call("on_test_begin", {})
-    for number, indices in enumerate(data.schedule.epoch()):
-        callbacks.call("on_test_batch_begin", number, {})
-        step.test(*data.samples.labelled_batch(indices, model.dtype, model.device))
-        logs = step.results() if callbacks.wants_logs("on_test_batch_end") else {}
-        callbacks.call("on_test_batch_end", number, logs)
-        if interruption is not None:
-            interruption.check()
+def evaluate(step: Step, feed: Feed, callbacks: CallbackList, interruption: Interruption | None = None) -> Logs:
+    """Return the means of loss and metrics over one epoch; nothing if `feed` has no more batches."""
+    with _batches(feed, interruption) as batches:
+        if batches is None:
+            return {}
+        step.reset()
+        callbacks.call("on_test_begin", {})
+        for number, batch in enumerate(batches):
+            callbacks.call("on_test_batch_begin", number, {})
+            step.test(*batch)
+            logs = step.results() if callbacks.wants_logs("on_test_batch_end") else {}
+            callbacks.call("on_test_batch_end", number, logs)
+            if interruption is not None:
+                interruption.check()
     logs = step.results()
     callbacks.call("on_test_end", logs)
     return logs
 
 
-def predict(model: Trainer, data: Data, callbacks: CallbackList) -> HostArray:
-    """Return the outputs of one pass, on the host."""
+def predict(model: Trainer, feed: Feed, callbacks: CallbackList, on_device: bool) -> Array:
+    """Return the outputs of one epoch, on the host or, with `on_device`, where they were computed."""
     callbacks.call("on_predict_begin", {})
-    outputs = []
-    for number, indices in enumerate(data.schedule.epoch()):
-        callbacks.call("on_predict_batch_begin", number, {})
-        outputs.append(to_host(predict_batch(model, data.samples.batch(indices, model.dtype, model.device))))
-        callbacks.call("on_predict_batch_end", number, {"outputs": outputs[-1]})
+    outputs: list[Array] = []
+    with _batches(feed, None) as batches:
+        assert batches is not None, "a new feed has a batch"
+        for number, batch in enumerate(batches):
+            callbacks.call("on_predict_batch_begin", number, {})
+            y = predict_batch(model, *batch)
+            outputs.append(_copied(y) if on_device else _on_host(y))
+            callbacks.call("on_predict_batch_end", number, {"outputs": outputs[-1]})
     callbacks.call("on_predict_end", {})
-    return np.concatenate(outputs)
+    return _joined(outputs) if on_device else np.concatenate(outputs)
+
+
+@contextmanager
+def _batches(feed: Feed, interruption: Interruption | None) -> Iterator[Iterator[Batch] | None]:
+    """Give the batches of an epoch, or None; what they hold open is closed when the block is left."""
+    batches = feed.epoch()
+    try:
+        yield batches if batches is None or interruption is None else interruption.between(batches)
+    finally:
+        if batches is not None:
+            batches.close()
+
+
+def _on_host(y: Array) -> Array:
+    """Return a copy: a network that only reshapes returns a view of its input, which the next batch overwrites."""
+    host = to_host(y)
+    return host.copy() if host is y else host
+
+
+def _copied(y: Array) -> Array:
+    copy = empty(y.shape, y.dtype, device_of(y))
+    assign(copy, y)
+    return copy
+
+
+def _joined(outputs: list[Array]) -> Array:
+    """Return `outputs` of a device one after another."""
+    n = sum(len(y) for y in outputs)
+    joined = empty((n, *outputs[0].shape[1:]), outputs[0].dtype, device_of(outputs[0]))
+    start = 0
+    for y in outputs:
+        assign(joined[start : start + len(y)], y)
+        start += len(y)
+    return joined

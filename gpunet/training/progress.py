@@ -15,28 +15,27 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from gpunet.training.feeding import Feed
+
 SECONDS_BETWEEN_READS = 0.25  # how often the bar shows new numbers; each time the host waits for the device
 
 
 class ProgressBar(Callback):
     """Show epoch, step, loss and metrics, samples a second and the time left.
 
-    `samples` is how many an epoch has, `unit` what they are, such as 'images'. `verbose` is 0 (show nothing), 1 (a bar
-    where the output is a terminal, else as 2) or 2 (one line an epoch). Leaving the `with` block gives the terminal
-    back, whatever happened.
+    `feed` has the batches, and counts the samples. `verbose` is 0 (show nothing), 1 (a bar where the output is a
+    terminal, else as 2) or 2 (one line an epoch). Leaving the `with` block gives the terminal back, whatever happened.
     """
 
-    def __init__(self, samples: int, batch_size: int, unit: str, verbose: int) -> None:
-        self._samples = samples
-        self._batch_size = batch_size
-        self._unit = unit
+    def __init__(self, feed: Feed, verbose: int) -> None:
+        self._feed = feed
+        self._unit = "images" if len(feed.row) == 3 else "samples"
         self._verbose = verbose
         self._fitting = False
         self._console: Console | None = None
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._epoch = 0
-        self._done = 0  # samples of this epoch, evaluation or prediction
         self._start = 0.0
         self._trained: float | None = None  # seconds this epoch took, once its validation begins
         self._next_read = 0.0
@@ -55,7 +54,8 @@ class ProgressBar(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._fitting = True
-        self._open(self.params["steps"] * (self.params["epochs"] - self.params["initial_epoch"]))
+        steps = self.params["steps"]
+        self._open(None if steps is None else steps * (self.params["epochs"] - self.params["initial_epoch"]))
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch
@@ -105,9 +105,9 @@ class ProgressBar(Callback):
         self._print_line(what, logs)
 
     def _restart(self) -> None:
-        self._done, self._start, self._trained = 0, time.perf_counter(), None
+        self._start, self._trained = time.perf_counter(), None
 
-    def _open(self, steps: int) -> None:
+    def _open(self, steps: int | None) -> None:
         if self._verbose == 0:
             return
         from rich.console import Console
@@ -120,10 +120,10 @@ class ProgressBar(Callback):
 
     def _advance(self, batch: int, what: str, logs: Logs | None) -> None:
         """Count a batch; show what the logs say where they were read."""
-        self._done = min(self._samples, self._done + self._batch_size)
         if self._progress is None or self._task is None:
             return
-        text = f"{what} {batch + 1}/{self.params['steps']}"
+        steps = self.params["steps"]  # None where the data does not tell
+        text = f"{what} {batch + 1}" if steps is None else f"{what} {batch + 1}/{steps}"
         self._progress.update(self._task, advance=1, description=text, rate=self._rate())
         if logs:
             self._progress.update(self._task, values=_text(logs))
@@ -142,7 +142,7 @@ class ProgressBar(Callback):
 
     def _rate(self) -> str:
         seconds = self._trained or self._seconds()
-        return f"{self._done / seconds:,.0f} {self._unit}/s" if seconds > 0 else ""
+        return f"{self._feed.taken / seconds:,.0f} {self._unit}/s" if seconds > 0 else ""
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._start

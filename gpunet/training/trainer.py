@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from gpunet import arguments
-from gpunet.backend.arrays import Array, HostArray, device_of, is_array, to_device, to_host
-from gpunet.training import batches, loops
-from gpunet.training.batches import Samples, Schedule
+from gpunet.backend.arrays import CPU, Array, device_of, is_array, to_device, to_host
+from gpunet.training import loops
 from gpunet.training.callback import Callback, CallbackList, Logs, check_callbacks
-from gpunet.training.compiled import Compiled
+from gpunet.training.feeding import whole
 from gpunet.training.history import History
-from gpunet.training.loops import Data
+from gpunet.training.intake import Batching, Intake
 from gpunet.training.progress import ProgressBar, print_text
 from gpunet.training.step import predict
 
@@ -23,7 +19,7 @@ Callbacks: TypeAlias = Callback | Iterable[Callback] | None
 Verbose: TypeAlias = int | str
 
 
-class Trainer(Compiled):
+class Trainer(Intake):
     """A compiled network with fit, evaluate and predict; the public model classes derive from it."""
 
     stop_training = False  # a callback sets it to end `fit` after the running batch
@@ -45,46 +41,55 @@ class Trainer(Compiled):
         steps_per_epoch: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Sequence[int] = 1,
+        validation_steps: int | None = None,
     ) -> History:
-        """Train on samples x with targets y for `epochs` passes, and return the History.
+        """Train for `epochs` passes over samples x with targets y, and return the History.
 
-        `batch_size` is 32 if None; the last batch of a pass may be smaller, and means weigh it so. `validation_split`
-        sets the last samples aside, before any shuffling; `validation_data`, a pair (x, y), stands above it. Either is
-        evaluated after the epochs that `validation_freq` names: every so many, or a list of numbers from 1. `shuffle`
-        takes the samples in the order of a new permutation in each pass. With `steps_per_epoch` an epoch has so many
-        batches, and the next goes on where it stopped. `verbose` is 0 (silent), 1 (a bar on a terminal, else lines),
-        2 (a line an epoch) or 'auto' (1).
+        x and y are arrays of the host or of a device, lists, memory-mapped arrays, or data sets of HDF5 and the like,
+        which are read by slices. `batch_size` is 32 if None; the last batch of a pass may be smaller, and means weigh
+        it so. `shuffle` takes the samples in the order of a new permutation in each pass. With `steps_per_epoch` an
+        epoch has so many batches, and the next goes on where it stopped.
 
-        All data and arguments are checked before anything changes. Ctrl-C lets the running step and the callbacks end
-        and raises KeyboardInterrupt; the model is usable, and `model.history` has the epochs that were finished.
+        Or x makes the batches, pairs (x, y), and y and `batch_size` are None: a generator, which needs
+        `steps_per_epoch` if it does not end and can be used up only once; an object with len() and items, item i being
+        batch i (a PyDataset of Keras; its `on_epoch_end` is called, `shuffle` takes its batches in another order); or
+        any iterable. An epoch ends where they do, with a warning if that is before `steps_per_epoch`.
+
+        `validation_split` sets the last samples aside, before any shuffling; `validation_data`, a pair (x, y) or what
+        makes batches, stands above it. Either is evaluated, the first `validation_steps` batches or all, after the
+        epochs that `validation_freq` names: every so many, or a list of numbers from 1. `verbose` is 0 (silent), 1 (a
+        bar on a terminal, else lines), 2 (a line an epoch) or 'auto' (1).
+
+        All arguments and all data in memory are checked before anything changes, files and made batches as they come.
+        Ctrl-C lets the running step and the callbacks end and raises KeyboardInterrupt; the model is usable, and
+        `model.history` has the epochs that were finished.
         """
         where = f"{self.where}.fit"
-        batch_size = batches.check_batch_size(where, "batch_size", batch_size)
+        batch_size = _optional(where, "batch_size", batch_size)
         epochs = arguments.integer(where, "epochs", epochs, minimum=0)
         initial_epoch = arguments.integer(where, "initial_epoch", initial_epoch, minimum=0)
-        if steps_per_epoch is not None:
-            steps_per_epoch = arguments.integer(where, "steps_per_epoch", steps_per_epoch)
+        steps = _optional(where, "steps_per_epoch", steps_per_epoch)
         shuffle = arguments.boolean(where, "shuffle", shuffle)
         validated = _validated_epochs(where, validation_freq)
         given = check_callbacks(where, callbacks)
-        size = batches.check_batch_size(where, "validation_batch_size", validation_batch_size, batch_size)
+        size = _optional(where, "validation_batch_size", validation_batch_size)
+        validating = Batching(size, _optional(where, "validation_steps", validation_steps), default=batch_size)
         verbose = _check_verbose(where, verbose)
-        samples, held_out = self._training_samples(where, x, y, validation_split, validation_data)
-        validation = None if held_out is None else Data(held_out, Schedule(len(held_out), size))
-        data = Data(samples, Schedule(len(samples), batch_size, shuffle, steps_per_epoch))
+        batching = Batching(batch_size, steps, shuffle)
+        feed, validation = self._training_feeds(where, (x, y), batching, validation_split, validation_data, validating)
         self.stop_training = False
         self.history = History()
-        with self._progress(data, verbose) as progress:
+        with ProgressBar(feed, verbose) as progress:
             listed = CallbackList(
                 [*given, self.history, progress],
                 self,
                 verbose=verbose,
                 epochs=epochs,
-                steps=data.schedule.steps,
+                steps=feed.steps,
                 initial_epoch=initial_epoch,
                 do_validation=validation is not None,
             )
-            loops.train(self, self._new_step(), data, validation, range(initial_epoch, epochs), validated, listed)
+            loops.train(self, self._new_step(), feed, validation, range(initial_epoch, epochs), validated, listed)
         return self.history
 
     def evaluate(
@@ -94,62 +99,74 @@ class Trainer(Compiled):
         batch_size: int | None = None,
         verbose: Verbose = "auto",
         *,
+        steps: int | None = None,
         callbacks: Callbacks = None,
         return_dict: bool = False,
     ) -> Any:
         """Return the mean loss over the samples, or, with metrics, a list: the loss and each metric.
 
-        With `return_dict` it is a dict by name.
+        x and y are what `fit` takes; `steps` is the number of batches, None for all. With `return_dict` it is a dict
+        by name.
         """
         where = f"{self.where}.evaluate"
-        size = batches.check_batch_size(where, "batch_size", batch_size)
+        batching = Batching(_optional(where, "batch_size", batch_size), _optional(where, "steps", steps))
         given, verbose = check_callbacks(where, callbacks), _check_verbose(where, verbose)
-        samples = self._samples(where, x, y)
-        data = Data(samples, Schedule(len(samples), size))
-        with self._progress(data, verbose) as progress:
-            listed = CallbackList([*given, progress], self, verbose=verbose, epochs=1, steps=data.schedule.steps)
-            logs = loops.evaluate(self, self._new_step(), data, listed)
+        feed = self._feed(where, x, y, batching)
+        with ProgressBar(feed, verbose) as progress:
+            listed = CallbackList([*given, progress], self, verbose=verbose, epochs=1, steps=feed.steps)
+            logs = loops.evaluate(self._new_step(), feed, listed)
         return _results(logs, return_dict)
 
     def predict(
-        self, x: Any, batch_size: int | None = None, verbose: Verbose = "auto", *, callbacks: Callbacks = None
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Verbose = "auto",
+        *,
+        steps: int | None = None,
+        callbacks: Callbacks = None,
     ) -> Array:
-        """Return the outputs for all samples of x, in the kind of array that x is (a list gives a NumPy array)."""
+        """Return the outputs for the samples of x, in the kind of array that x is (NumPy's if it is none).
+
+        x is what `fit` takes, but for batches it may make x or (x,) as well as pairs, whose targets are not looked at.
+        `steps` is the number of batches, None for all.
+        """
         where = f"{self.where}.predict"
-        size = batches.check_batch_size(where, "batch_size", batch_size)
+        batching = Batching(_optional(where, "batch_size", batch_size), _optional(where, "steps", steps))
         given, verbose = check_callbacks(where, callbacks), _check_verbose(where, verbose)
-        samples = self._inputs(where, x)
-        self._build_for(samples.x)
-        data = Data(samples, Schedule(len(samples), size))
-        with self._progress(data, verbose) as progress:
-            listed = CallbackList([*given, progress], self, verbose=verbose, epochs=1, steps=data.schedule.steps)
-            return _as_given(x, loops.predict(self, data, listed))
+        feed = self._feed(where, x, None, batching, labelled=False)
+        with ProgressBar(feed, verbose) as progress:
+            listed = CallbackList([*given, progress], self, verbose=verbose, epochs=1, steps=feed.steps)
+            return _as_given(x, loops.predict(self, feed, listed, on_device=self._has(x)))
 
     def train_on_batch(self, x: Any, y: Any = None, *, return_dict: bool = False) -> Any:
         """Train one step on all samples as one batch; return its loss (and metrics) from before the step.
 
         Like `evaluate`, it returns the loss alone, a list or a dict.
         """
-        samples = self._samples(f"{self.where}.train_on_batch", x, y)
+        batch = whole(self._samples(f"{self.where}.train_on_batch", x, y), self.device)
         step = self._new_step()
         step.reset()
-        step.train(*samples.labelled_batch(np.arange(len(samples)), self.dtype, self.device))
+        step.train(*batch)
         return _results(step.results(), return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, *, return_dict: bool = False) -> Any:
         """Return the loss (and metrics) of all samples as one batch, in the form that `evaluate` has."""
-        samples = self._samples(f"{self.where}.test_on_batch", x, y)
+        batch = whole(self._samples(f"{self.where}.test_on_batch", x, y), self.device)
         step = self._new_step()
         step.reset()
-        step.test(*samples.labelled_batch(np.arange(len(samples)), self.dtype, self.device))
+        step.test(*batch)
         return _results(step.results(), return_dict)
 
     def predict_on_batch(self, x: Any) -> Array:
         """Return the outputs for all samples of x as one batch, in the kind of array that x is."""
-        samples = self._inputs(f"{self.where}.predict_on_batch", x)
-        self._build_for(samples.x)
-        batch = samples.batch(np.arange(len(samples)), self.dtype, self.device)
-        return _as_given(x, to_host(predict(self, batch)))
+        batch = whole(self._inputs(f"{self.where}.predict_on_batch", x), self.device)
+        y = predict(self, *batch)
+        return y if self._has(x) else _as_given(x, to_host(y))
+
+    def _has(self, x: Any) -> bool:
+        """Tell whether x lies on the model's device, which is not the host."""
+        return is_array(x) and device_of(x) == self.device != CPU
 
     def summary(
         self,
@@ -165,56 +182,10 @@ class Trainer(Compiled):
         text = self.summary_text(line_length, positions, expand_nested, show_trainable, layer_range, arrays)
         (print_text if print_fn is None else print_fn)(text)
 
-    def _training_samples(
-        self, where: str, x: Any, y: Any, validation_split: float, validation_data: Any
-    ) -> tuple[Samples, Samples | None]:
-        """Return what to train and what to validate with."""
-        fraction = arguments.real(where, "validation_split", validation_split, 0, 1)
-        with self._as_it_was_on_error():
-            samples = self._samples(where, x, y)
-            if validation_data is None:
-                return samples.split(where, fraction) if fraction else (samples, None)
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                got = f"{len(validation_data)} of them" if isinstance(validation_data, (tuple, list)) else "one object"
-                raise ValueError(f"{where}: validation_data must be a pair (x, y); got {got}")
-            return samples, self._samples(f"{where}: validation_data", *validation_data)
 
-    def _samples(self, where: str, x: Any, y: Any) -> Samples:
-        """Return checked samples and targets; the model is built for them if it is not yet."""
-        loss = self.check_compiled(where)
-        x = self._inputs(where, x).x
-        y = batches.as_host(where, "y", y)
-        batches.check_lengths(where, x, y)
-        with self._as_it_was_on_error():
-            self._build_for(x)
-            return Samples(x, loss.prepare_targets(y, (len(x), *self.output_shape[1:]), self.dtype))
-
-    @contextmanager
-    def _as_it_was_on_error(self) -> Iterator[None]:
-        """Forget what was built inside the `with` block if the block fails."""
-        was_built = self.built
-        try:
-            yield
-        except BaseException:
-            if self.built and not was_built:
-                self.forget_build()
-            raise
-
-    def _inputs(self, where: str, x: Any) -> Samples:
-        """Return checked samples without targets."""
-        host = batches.as_host(where, "x", x)
-        if self.built:
-            self.check_input_shape(host.shape)
-        batches.check_finite(where, "x", host, np.dtype(self.dtype))
-        return Samples(host, None)
-
-    def _build_for(self, x: HostArray) -> None:
-        if not self.built:
-            self.build((None, *x.shape[1:]))
-
-    def _progress(self, data: Data, verbose: int) -> ProgressBar:
-        unit = "images" if data.samples.x.ndim == 4 else "samples"
-        return ProgressBar(data.epoch_size, data.schedule.batch_size, unit, verbose)
+def _optional(where: str, name: str, value: int | None) -> int | None:
+    """Return `value`, an integer of at least 1 or None."""
+    return None if value is None else arguments.integer(where, name, value)
 
 
 def _check_verbose(where: str, verbose: Verbose) -> int:

@@ -1,0 +1,183 @@
+"""How samples become batches on the model's device: from a set that lies there, or streamed to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from gpunet.backend.arrays import (
+    Array,
+    Device,
+    HostArray,
+    Kind,
+    Shape,
+    assign,
+    contiguous,
+    device_of,
+    empty,
+    free_memory,
+    is_array,
+    to_device,
+)
+from gpunet.backend.streaming import Layout, Ring
+from gpunet.ops.gather import gather
+from gpunet.ops.position import move_on
+from gpunet.training.samples import Column, Samples, is_in_file
+from gpunet.training.schedule import Schedule
+
+# A set is kept on a GPU if it needs at most this share of the memory that is free there: the rest is for activations,
+# gradients and the optimizer, and for the set that is validated with.
+RESIDENT_SHARE = 0.25
+
+_UPLOADED_AT_ONCE = 2**25  # bytes of a file, to keep what the host has to hold small
+
+# x, or x and y; valid until the next batch is asked for.
+Batch: TypeAlias = tuple[Array, ...]
+Batches: TypeAlias = Generator[Batch, None, None]
+
+
+class Feed(Protocol):
+    """What the loops take batches from, whatever they are made of."""
+
+    @property
+    def steps(self) -> int | None:
+        """How many batches an epoch has; None as long as nobody can tell."""
+
+    @property
+    def taken(self) -> int:
+        """How many samples the running epoch has handed out so far."""
+
+    @property
+    def row(self) -> Shape:
+        """The shape of one sample of x."""
+
+    def epoch(self) -> Batches | None:
+        """Return the batches of the next epoch, on the model's device; None if there are none left."""
+
+
+def new_feed(samples: Samples, schedule: Schedule, device: Device) -> Feed:
+    """Return batches of `samples`, gathered where they lie if they fit there, else streamed."""
+    return Resident(samples, schedule, device) if _fits(samples, device) else Streamed(samples, schedule, device)
+
+
+def _fits(samples: Samples, device: Device) -> bool:
+    """Tell whether `samples` are to lie on `device`; on the CPU whatever is in memory does."""
+    if device.kind is Kind.CPU:
+        return not any(is_in_file(column.array) for column in samples.columns)
+    free = free_memory(device)
+    arriving = [column for column in samples.columns if not _is_on(column.array, device)]
+    return free is None or sum(column.kept_bytes for column in arriving) <= RESIDENT_SHARE * free
+
+
+def _is_on(array: object, device: Device) -> bool:
+    return is_array(array) and device_of(array) == device  # type: ignore[arg-type]
+
+
+class Resident:
+    """A set that lies on the device: copied there once, in its own dtype, or there from the start.
+
+    Batches are gathered by index, by work of the device alone: `next` can be captured in a graph. All it reads and
+    writes lies at addresses that never change: `sources`, the `order` of the running pass, the `position` in it, and
+    for each batch size one batch. The host uploads `order` when a pass begins.
+    """
+
+    def __init__(self, samples: Samples, schedule: Schedule, device: Device) -> None:
+        self.sources = [_place(column, device) for column in samples.columns]
+        self.order = empty((len(samples),), np.int64, device)
+        self.position = empty((1,), np.int64, device)
+        self.row = samples.x.row
+        self.taken = 0
+        self._device = device
+        self._columns = samples.columns
+        self._schedule = schedule
+        self._batches: dict[int, Batch] = {}  # by size
+        self._uploaded: HostArray | None = None  # what `order` has
+        self._reached = -1  # what `position` has
+
+    @property
+    def steps(self) -> int:
+        return self._schedule.steps
+
+    def epoch(self) -> Batches:
+        self.taken = 0
+        for cut in self._schedule.epoch():
+            if cut.order is not self._uploaded:
+                assign(self.order, cut.order)
+                self._uploaded = cut.order
+            if cut.start != self._reached:
+                assign(self.position, np.array([cut.start]))
+            self._reached = cut.stop
+            self.taken += cut.size
+            yield self.next(cut.size)
+
+    def next(self, size: int) -> Batch:
+        """Return the next `size` samples of the pass, and move on."""
+        batch = self._batch(size)
+        for source, out in zip(self.sources, batch, strict=True):
+            gather(source, self.order, self.position, out)
+        move_on(self.position, size)
+        return batch
+
+    def _batch(self, size: int) -> Batch:
+        if size not in self._batches:
+            self._batches[size] = tuple(empty((size, *c.row), c.dtype, self._device) for c in self._columns)
+        return self._batches[size]
+
+
+def _place(column: Column, device: Device) -> Array:
+    """Return the samples of `column` on `device`; no copy of what is there."""
+    if _is_on(column.array, device):
+        array: Array = column.array if device.kind is Kind.CPU else contiguous(column.array)
+        return array
+    source = empty((len(column), *column.row), column.kept_dtype, device)
+    rows = max(1, _UPLOADED_AT_ONCE // (math.prod(column.row) * column.kept_dtype.itemsize))
+    for start in range(0, len(column), rows):
+        stop = min(start + rows, len(column))
+        values = column.read(np.arange(start, stop)) if column.prepare is not None else column.array[start:stop]
+        assign(source[start:stop], np.ascontiguousarray(values, column.kept_dtype))
+    return source
+
+
+class Streamed:
+    """A set that stays on the host or in a file: each batch is read, and copied to the device beside its work."""
+
+    def __init__(self, samples: Samples, schedule: Schedule, device: Device) -> None:
+        self.row = samples.x.row
+        self.taken = 0
+        self._columns = samples.columns
+        self._schedule = schedule
+        self._ring = Ring(device)
+
+    @property
+    def steps(self) -> int:
+        return self._schedule.steps
+
+    def epoch(self) -> Batches:
+        self.taken = 0
+        try:
+            for cut in self._schedule.epoch():
+                slot = self._ring.next_slot()
+                layouts = [Layout((cut.size, *column.row), column.dtype) for column in self._columns]
+                for column, host in zip(self._columns, slot.reserve(layouts), strict=True):
+                    column.fill(cut, host)
+                self.taken += cut.size
+                try:
+                    yield slot.send()
+                finally:
+                    slot.release()
+        finally:
+            self._ring.close()
+
+
+def whole(samples: Samples, device: Device) -> Batch:
+    """Return copies of all `samples` on `device`, as one batch."""
+    if any(_is_on(column.array, device) and device.kind is not Kind.CPU for column in samples.columns):
+        return next(Resident(samples, Schedule(len(samples), len(samples)), device).epoch())
+    batch = []
+    for column in samples.columns:
+        values = column.array if column.prepare is None else column.read(np.arange(len(column)))
+        batch.append(to_device(np.array(values, column.dtype, order="C"), device))
+    return tuple(batch)
