@@ -118,6 +118,14 @@ def test_a_model_without_a_loss_cannot_be_profiled_but_warmed_up() -> None:
     assert _run("warmup", "--model", "plain.gpunet").exit_code == 0
 
 
+def test_warmup_takes_the_sizes_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(Sequential, "warmup", lambda model, *sizes: asked.append((model.name, *sizes)))
+    for sizes in ((), ("--batch-size", "7"), ("--batch-size", "7", "--last-batch-size", "3")):
+        assert _run("warmup", "--model", "mlp", *sizes).exit_code == 0
+    assert asked == [("mlp", 32, None), ("mlp", 7, None), ("mlp", 7, 3)]
+
+
 def test_warmup_says_what_the_cache_held(tmp_path: Path) -> None:
     """In processes of their own, with an empty cache at first."""
     require_emulator()
