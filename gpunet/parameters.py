@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from gpunet import changes
 from gpunet.backend.arrays import (
     Array,
     Device,
@@ -55,6 +56,11 @@ class Parameter:
         self.constraint = constraint
         self.gradient: Array | None = None
         self.gradient_space: Array | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "gradient" and vars(self).get(name, changes) is not value:
+            changes.note(f"Parameter.{name}")
+        super().__setattr__(name, value)
 
     @property
     def shape(self) -> Shape:

@@ -25,18 +25,6 @@
 //           that. At least 4 (size of x + size of w + size of y) bytes for float.
 #include "windows.cuh"
 
-// The sizes that every kernel of this file takes; as integers of the launch they are Index.
-#define GEOMETRY                                                                                              \
-    Index height, Index width, Index channels, Index out_height, Index out_width, Index filters,              \
-        Index kernel_height, Index kernel_width, Index stride_h, Index stride_w, Index dilation_h,            \
-        Index dilation_w, Index top, Index left, Index groups
-#define GEOMETRY_IN_INTS                                                                                               \
-    {                                                                                                         \
-        int(height), int(width), int(channels), int(out_height), int(out_width), int(filters),                \
-            int(kernel_height), int(kernel_width), int(stride_h), int(stride_w), int(dilation_h),             \
-            int(dilation_w), int(top), int(left), int(channels / groups), int(filters / groups)               \
-    }
-
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
                 REAL* __restrict__ y, REAL* __restrict__ saved, REAL* __restrict__ partial, Index images, GEOMETRY) {
@@ -68,7 +56,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const Index taps = kernel_height * kernel_width * g.group_filters;
 
     const Part part(g.group_channels, taps);
-    const OutputsOfPixel dz({dy, saved}, g, images, group);
+    const OutputsOfPixel<PixelsOfOutput> dz({{dy, saved}, g}, g, images, group);
     const FiltersOfChannel w_rows(w, g, group);
     REAL* const sums = partial != nullptr ? partial + blockIdx.z * pixels * channels : dx;
     const Output out{sums + group * g.group_channels, pixels, g.group_channels, channels};

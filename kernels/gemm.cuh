@@ -31,9 +31,9 @@ static_assert(BM % TM == 0 && BN % TN == 0 && CHUNK % BK == 0, "tile sizes must 
 static_assert(BN <= THREADS, "column sums need a thread per column");
 
 // Neighbouring elements that move as one: at most 16 bytes, the widest access to memory.
-template <int COUNT>
-struct alignas(COUNT * sizeof(REAL)) Pack {
-    REAL value[COUNT];
+template <int COUNT, class T = REAL>
+struct alignas(COUNT * sizeof(T)) Pack {
+    T value[COUNT];
 };
 constexpr int WIDEST = 16 / sizeof(REAL);
 constexpr int PACK_M = TM < WIDEST ? TM : WIDEST;
@@ -152,8 +152,9 @@ __device__ inline void multiply(const REAL (&a)[BK][BM + PAD], const REAL (&b)[B
 }
 
 // Read or write the first `count` elements of a pack: all at once where the address allows it.
-__device__ inline bool moves_as_one(const REAL* address, Index count) {
-    return count >= PACK_N && reinterpret_cast<unsigned long long>(address) % sizeof(PackN) == 0;
+template <class T>
+__device__ inline bool moves_as_one(const T* address, Index count) {
+    return count >= PACK_N && reinterpret_cast<unsigned long long>(address) % (PACK_N * sizeof(T)) == 0;
 }
 __device__ inline PackN load_pack(const REAL* source, Index count) {
     if (moves_as_one(source, count)) return *reinterpret_cast<const PackN*>(source);
@@ -164,9 +165,10 @@ __device__ inline PackN load_pack(const REAL* source, Index count) {
     }
     return pack;
 }
-__device__ inline void store_pack(REAL* target, const PackN& pack, Index count) {
+template <class T>
+__device__ inline void store_pack(T* target, const Pack<PACK_N, T>& pack, Index count) {
     if (moves_as_one(target, count)) {
-        *reinterpret_cast<PackN*>(target) = pack;
+        *reinterpret_cast<Pack<PACK_N, T>*>(target) = pack;
         return;
     }
 #pragma unroll
@@ -213,14 +215,14 @@ __device__ inline PackN take_pack(const REAL (&sum)[TM][TN], int i, int j, const
     return pack;
 }
 
-// Compute this block's part of C = A B. If `column_sums` is not null, the blocks of C's first row of tiles also store
-// the sum over k of B(k, n) there, at n. `column_sums` and `c` are those of the block's split.
-template <class A, class B, class Epilogue>
-__device__ inline void gemm(Tiles& tiles, const Part& part, const A& a, const B& b, const Output& c, REAL* column_sums,
-                            const Epilogue& epilogue) {
+// Add this block's part of C = A B to `sum`, but for all chunks before the last, which are in c's memory. If
+// `column_sums` is not null, the blocks of C's first row of tiles also store the sum over k of B(k, n) there, at n.
+// `column_sums` and `c` are those of the block's split.
+template <class A, class B>
+__device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, const B& b, const Output& c,
+                                    REAL* column_sums, REAL (&sum)[TM][TN]) {
     Loader<A, BM> a_loader(a, part.first_m, part.first_k);
     Loader<B, BN> b_loader(b, part.first_n, part.first_k);
-    REAL sum[TM][TN] = {};
     REAL column_sum = 0, column_chunk = 0;
     const bool sums_column = column_sums != nullptr && part.first_m == 0 && threadIdx.x < BN;
 
@@ -262,12 +264,19 @@ __device__ inline void gemm(Tiles& tiles, const Part& part, const A& a, const B&
         }
         __syncthreads();
     }
+    const Index column = tiles.first_n + threadIdx.x;
+    if (sums_column && column < c.columns) column_sums[column] = column_sum + column_chunk;
+}
 
+// Compute this block's part of C = A B; `c` and `column_sums` are those of add_products.
+template <class A, class B, class Epilogue>
+__device__ inline void gemm(Tiles& tiles, const Part& part, const A& a, const B& b, const Output& c, REAL* column_sums,
+                            const Epilogue& epilogue) {
+    REAL sum[TM][TN] = {};
+    add_products(tiles, part, a, b, c, column_sums, sum);
     const bool chunks = part.tiles > CHUNK_TILES;
     c.for_each_pack(tiles, [&](int i, int j, Index m, Index n) {
         const REAL* const memory = c.data + m * c.stride + n;
         epilogue(c, m, n, take_pack(sum, i, j, memory, c.columns - n, chunks));
     });
-    const Index column = tiles.first_n + threadIdx.x;
-    if (sums_column && column < c.columns) column_sums[column] = column_sum + column_chunk;
 }

@@ -14,6 +14,18 @@ struct Geometry {
     int group_channels, group_filters;  // channels and filters of one group
 };
 
+// They as kernels take them; integers of the launch are Index.
+#define GEOMETRY                                                                                              \
+    Index height, Index width, Index channels, Index out_height, Index out_width, Index filters,              \
+        Index kernel_height, Index kernel_width, Index stride_h, Index stride_w, Index dilation_h,            \
+        Index dilation_w, Index top, Index left, Index groups
+#define GEOMETRY_IN_INTS                                                                                               \
+    {                                                                                                         \
+        int(height), int(width), int(channels), int(out_height), int(out_width), int(filters),                \
+            int(kernel_height), int(kernel_width), int(stride_h), int(stride_w), int(dilation_h),             \
+            int(dilation_w), int(top), int(left), int(channels / groups), int(filters / groups)               \
+    }
+
 // A number in three digits: (high * middles + middle) * lows + low, where high has no bound.
 struct Digits {
     int high, middle, low;
@@ -108,20 +120,35 @@ struct Windows {
     }
 };
 
+// dz at pixel (p, q) of y, of the image and the filter that `offset` stands for.
+struct PixelsOfOutput {
+    OutputGradient dz;
+    Geometry g;
+
+    __device__ inline Index image(int number) const {
+        return static_cast<Index>(number) * g.out_height * g.out_width * g.filters;
+    }
+    __device__ inline REAL operator()(Index offset, int p, int q) const {
+        const Index pixel = static_cast<Index>(p) * g.out_width + q;
+        return dz(offset + pixel * g.filters);
+    }
+};
+
 // Operand of the data gradient: element (pixel of x, tap) = dz at the output pixel whose window has the pixel of x
-// under the tap, 0 where there is none. A tap's lowest digit is the filter here.
+// under the tap, 0 where there is none. A tap's lowest digit is the filter here. `Outputs` knows where dz is.
+template <class Outputs>
 struct OutputsOfPixel {
     static constexpr bool K_RUNS = true;
     using Line = Place;
     using Step = Digits;
 
-    OutputGradient dz;
+    Outputs dz;
     Geometry g;
     int images, first_filter;
     Radix pixels, taps;
     Digits tile;
 
-    __device__ inline OutputsOfPixel(const OutputGradient& dz, const Geometry& g, int images, int group)
+    __device__ inline OutputsOfPixel(const Outputs& dz, const Geometry& g, int images, int group)
         : dz(dz),
           g(g),
           images(images),
@@ -133,8 +160,7 @@ struct OutputsOfPixel {
     __device__ inline Line line(Index i) const {
         const Digits d = pixels.split(i);
         if (d.high >= images) return {0, OUTSIDE, OUTSIDE};
-        const Index image = static_cast<Index>(d.high) * g.out_height * g.out_width;
-        return {image * g.filters + first_filter, d.middle + g.top, d.low + g.left};
+        return {dz.image(d.high) + first_filter, d.middle + g.top, d.low + g.left};
     }
     __device__ inline Place tap(const Digits& d) const {
         if (d.high >= g.kernel_height) return {0, -OUTSIDE, -OUTSIDE};
@@ -151,9 +177,7 @@ struct OutputsOfPixel {
         const Place other = tap(step);
         const int p = window(line.h - other.h, g.stride_h, g.out_height);
         const int q = window(line.w - other.w, g.stride_w, g.out_width);
-        if (p < 0 || q < 0) return 0;
-        const Index pixel = static_cast<Index>(p) * g.out_width + q;
-        return dz(line.offset + pixel * g.filters + other.offset);
+        return p < 0 || q < 0 ? REAL(0) : dz(line.offset + other.offset, p, q);
     }
 };
 

@@ -230,6 +230,18 @@ def convolution_gradients(x, w, dz, strides=(1, 1), dilation=(1, 1), pads=((0, 0
     return dx, dw, np.einsum("npqf->f", dz)
 
 
+def convolution_pooling(x, w, b, name, padding, **geometry):
+    """Return the maxima of f(z) by 2 x 2 with strides of 2, and the number of each window's first maximum."""
+    return max_pooling(activation(name, convolution_z(x, w, b, **geometry)), (2, 2), (2, 2), padding)
+
+
+def convolution_pooling_gradients(x, w, b, dy, winner, name, padding, **geometry):
+    """Return (dx, dw, db) for the given winners."""
+    z = convolution_z(x, w, b, **geometry)
+    df = max_pooling_gradient(dy, winner, (2, 2), (2, 2), padding, z.shape)
+    return convolution_gradients(x, w, df * activation_derivative(name, z), **geometry)
+
+
 # Losses. Outputs and targets are (rows, columns); a loss per row. Labels become distributions by `one_hot`.
 
 EPSILON = 1e-7

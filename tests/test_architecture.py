@@ -40,7 +40,7 @@ HOUSE = [
     {"parameters"},
     {"ops"},
     {"backend"},
-    {"arguments", "identifiers", "floatx", "version"},
+    {"arguments", "changes", "identifiers", "floatx", "version"},
 ]
 STOREY = {name: number for number, names in enumerate(HOUSE) for name in names}
 LINE_LIMIT = 400

@@ -63,13 +63,15 @@ def test_output_sizes_are_gpunets(padding: str) -> None:
         assert output_size(size, kernel, stride, padding) == windows.output_size(size, kernel, stride, 1, padding)
 
 
-# For each op what it reads, by name, whether it also reads y and the pooling's winners, and what it gives back.
+# For each op the inputs that it reads, by name.
 READS = {
     "dense_forward": "x w b",
     "dense_backward": "x w y dy",
     "convolution_forward": "x w b",
     "convolution_data_gradient": "w dy",
     "convolution_filter_gradient": "x dy",
+    "convolution_pooling_forward": "x w b",
+    "convolution_pooling_backward": "x w dy",
     "max_pooling_backward": "dy",
     "average_pooling_forward": "x",
     "average_pooling_backward": "dy",
@@ -82,8 +84,13 @@ def test_bytes_are_those_of_all_arrays_once(case: Case) -> None:
     side = GpunetSide("", "cpu", 1)
     results = side.prepare(case)
     touched = sum(data[name].nbytes for name in READS[case.op].split()) + sum(result.nbytes for result in results)
-    winners = data["dy"].nbytes if case.op == "max_pooling_backward" else 0
-    assert case.bytes == touched + winners
+    dy = data.get("dy", np.empty(0))
+    kept = {  # what forward leaves for backward: winners, in four bytes or in one, and y
+        "max_pooling_backward": dy.nbytes,
+        "convolution_pooling_forward": dy.size,
+        "convolution_pooling_backward": dy.size + dy.nbytes,
+    }
+    assert case.bytes == touched + kept.get(case.op, 0)
     assert all(array.any() for array in data.values()), "nothing is timed on zeros"
 
 

@@ -8,15 +8,17 @@ from typing import Any
 import checks
 import numpy as np
 import pytest
-from data_sources import SliceFile
+from data_sources import Dataset, SliceFile
 from fake_cupy import FakeCupy
 
 from gpunet.backend import arrays, launch, streaming
 from gpunet.backend.arrays import CPU, EMULATED, Array, Device, HostArray, Kind, device_of, to_device
+from gpunet.backend.streaming import Layout
 from gpunet.training import feeding
 from gpunet.training.feeding import Resident, Streamed, new_feed, whole
 from gpunet.training.samples import Column, Rows, Samples
 from gpunet.training.schedule import Schedule
+from gpunet.training.sequences import Sequences
 
 GPU = Device(Kind.CUDA)
 X = np.arange(22, dtype=np.uint8).reshape(11, 2)
@@ -38,7 +40,7 @@ def _in_file(array: HostArray, dtype: Any) -> Column:
 
 def _epoch(feed: Any) -> list[tuple[HostArray, ...]]:
     """Return the batches of an epoch, on the host."""
-    return [tuple(np.array(checks.host(array)) for array in batch) for batch in feed.epoch()]
+    return [tuple(np.array(checks.host(array)) for array in batch.take()) for batch in feed.epoch()]
 
 
 @pytest.mark.parametrize("kind", [Resident, Streamed])
@@ -81,7 +83,7 @@ def test_on_the_cpu_arrays_stay_where_they_are() -> None:
 def test_batches_are_copies(device: Device) -> None:
     x = to_device(np.arange(6, dtype=np.float32)[:, None], device)
     for batch in (
-        next(Resident(_samples(x, Y[:6]), Schedule(6, 6), device).epoch()),
+        next(Resident(_samples(x, Y[:6]), Schedule(6, 6), device).epoch()).take(),
         whole(_samples(x, Y[:6]), device),
     ):
         batch[0][...] = 7
@@ -106,9 +108,10 @@ def test_a_device_keeps_the_own_dtype_and_the_same_addresses(device: Device) -> 
     before, seen = places(), {}
     for _ in range(2):
         for batch in feed.epoch():
-            first = seen.setdefault(len(batch[0]), batch)
-            assert all(a is b for a, b in zip(first, batch, strict=True))
-    assert sorted(seen) == [3, 4]
+            arrays = batch.take()
+            first = seen.setdefault(batch.key, arrays)
+            assert all(a is b for a, b in zip(first, arrays, strict=True))
+    assert sorted(key[1] for key in seen) == [3, 4]
     assert all(a is b for a, b in zip(before, places(), strict=True))
 
 
@@ -129,9 +132,10 @@ def test_a_batch_is_work_of_the_device_alone(monkeypatch: pytest.MonkeyPatch) ->
     )
     for epoch in range(2):
         batches = feed.epoch()
-        next(batches)
+        next(batches).take()
         assert uploads == ["int64", "int64"] * (epoch + 1)  # order and position
-        for _ in batches:
+        for batch in batches:
+            batch.take()
             assert len(uploads) == 2 * (epoch + 1)
         assert launches == ["gather", "gather", "move_on"] * 3
         launches.clear()
@@ -180,20 +184,39 @@ def test_the_free_memory_of_a_gpu_decides(monkeypatch: pytest.MonkeyPatch) -> No
     fake.memory -= 8
     streamed = new_feed(_samples(), Schedule(11, 4), GPU)
     assert isinstance(streamed, Streamed)
-    x, y = next(streamed.epoch())
+    x, y = next(streamed.epoch()).take()
     checks.assert_same_bits(x.memory, X[:4].astype(np.float32))  # type: ignore[attr-defined]
     checks.assert_same_bits(y.memory, Y[:4])  # type: ignore[attr-defined]
 
 
-def test_a_ring_is_closed_however_an_epoch_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    closed = []
-    monkeypatch.setattr(streaming.Ring, "close", lambda self: closed.append(1))
-    feed = Streamed(_samples(), Schedule(11, 4), EMULATED)
-    _epoch(feed)
+def _sequences() -> Sequences:
+    def check(where: str, batch: Any) -> Any:
+        return batch, [Layout(array.shape, array.dtype) for array in batch]
+
+    return Sequences("fit", Dataset(X, Y, 4), check, EMULATED)
+
+
+@pytest.mark.parametrize("make", [lambda: Streamed(_samples(), Schedule(11, 4), EMULATED), _sequences])
+def test_memory_is_released_however_an_epoch_ends(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(streaming.Ring, "close", lambda self: calls.append("close"))
+    monkeypatch.setattr(streaming.Slot, "release", lambda self: calls.append("release"))
+    feed = make()
+    assert [len(x) for x, _ in _epoch(feed)] == [4, 4, 3] and feed.taken == 11 and feed.row == (2,)
+    assert calls == [*["release"] * 3, "close"]
+    calls.clear()
     batches = feed.epoch()
     next(batches)
+    assert feed.taken == 4
     batches.close()
-    assert closed == [1, 1]
+    assert calls == ["release", "close"]
+
+
+def test_whole_sets_of_a_device_stay_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "to_device", None)  # what would bring them from the host
+    x, y = whole(_samples(*checks.on(EMULATED, X, Y)), EMULATED)
+    checks.assert_same_bits(x, X.astype(np.float32))
+    checks.assert_same_bits(y, Y)
 
 
 def test_whole_sets(device: Device) -> None:

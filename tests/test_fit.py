@@ -15,6 +15,7 @@ from gpunet import Dense, Input, Sequential
 from gpunet.backend import emulator
 from gpunet.backend.arrays import Device
 from gpunet.callbacks import Callback, LambdaCallback
+from gpunet.training.feeding import Batch, ready
 from gpunet.training.step import Step
 
 # Learning
@@ -239,9 +240,10 @@ def test_every_pass_has_a_permutation_of_its_own(monkeypatch: pytest.MonkeyPatch
     seen: list[list[int]] = []
     train = Step.train
 
-    def spy(self: Step, x: Any, y: Any) -> None:
+    def spy(self: Step, batch: Batch) -> None:
+        x, y = batch.take()
         seen.append([int(value) for value in x[:, 0]])
-        train(self, x, y)
+        train(self, ready((x, y)))
 
     monkeypatch.setattr(Step, "train", spy)
     x = np.arange(6, dtype=np.float32)[:, None]

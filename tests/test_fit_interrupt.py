@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,10 +36,10 @@ def test_ctrl_c_waits_for_the_running_step(monkeypatch: pytest.MonkeyPatch) -> N
     finished = []
     train = Step.train
 
-    def interrupted_train(self: Step, x: Any, y: Any) -> None:
+    def interrupted_train(self: Step, batch: Any) -> None:
         if not finished:
             signal.raise_signal(signal.SIGINT)
-        train(self, x, y)
+        train(self, batch)
         finished.append(1)
 
     monkeypatch.setattr(Step, "train", interrupted_train)
@@ -50,7 +51,7 @@ def test_ctrl_c_waits_for_the_running_step(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    def twice_interrupted_train(self: Step, x: Any, y: Any) -> None:
+    def twice_interrupted_train(self: Step, batch: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the second one waited")
@@ -58,6 +59,22 @@ def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Step, "train", twice_interrupted_train)
     with pytest.raises(KeyboardInterrupt):
         linear().fit(column(1), column(1), verbose=0)
+
+
+@pytest.mark.parametrize("validating", [False, True])
+def test_ctrl_c_does_not_wait_for_data(validating: bool) -> None:
+    def endless() -> Iterator[Any]:
+        yield column(1), column(1)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("a generator that waits for ever would never be left")
+
+    model = linear()
+    data = {"x": column(1), "y": column(1), "validation_data": endless()} if validating else {"x": endless()}
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(**data, verbose=0)
+    assert model.optimizer.iterations == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    model.fit(column(1), column(1), verbose=0)
 
 
 def test_a_handler_of_the_program_s_own_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

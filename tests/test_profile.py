@@ -240,7 +240,7 @@ def test_the_table() -> None:
         "dense  dense  forward  2x3, 3x4, 4    2 ms    50.0%     2 G  48 k      200%",
         "data   batch  forward  2            500 us    12.5%       -   2 M        0%",
         "2 op calls: 2.5 ms, 4 MFLOP, 1.1 kB; outside of ops: 1.5 ms, 37.5%",
-        "A step takes 4 ms when nobody looks.",
+        "As fit runs it, a step takes 4 ms.",
     ]
     short = _profile().table(1).splitlines()
     assert "and 1 more calls, 500 us, 12.5% of the step" in short and not any(line.startswith("data") for line in short)

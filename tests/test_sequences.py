@@ -16,7 +16,9 @@ from small_models import bits, linear
 import gpunet
 from gpunet import Dense, Input, Sequential
 from gpunet.backend.arrays import Device
+from gpunet.backend.streaming import Ring
 from gpunet.callbacks import LambdaCallback
+from gpunet.training.feeding import Batch
 from gpunet.training.sequences import makes_batches
 from gpunet.training.step import Step
 
@@ -27,7 +29,7 @@ X = np.arange(10, dtype=np.float32)[:, None]
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The x of every batch that a step was trained on, as whole numbers; the step itself does nothing."""
     seen: list[list[int]] = []
-    monkeypatch.setattr(Step, "train", lambda self, x, y: seen.append(checks.host(x)[:, 0].astype(int).tolist()))
+    monkeypatch.setattr(Step, "train", lambda self, batch: seen.append(_numbers(batch)))
     return seen
 
 
@@ -35,8 +37,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 def tested(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Likewise of every batch that was evaluated."""
     seen: list[list[int]] = []
-    monkeypatch.setattr(Step, "test", lambda self, x, y: seen.append(checks.host(x)[:, 0].astype(int).tolist()))
+    monkeypatch.setattr(Step, "test", lambda self, batch: seen.append(_numbers(batch)))
     return seen
+
+
+def _numbers(batch: Batch) -> list[int]:
+    numbers: list[int] = checks.host(batch.take()[0])[:, 0].astype(int).tolist()
+    return numbers
 
 
 PASS = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
@@ -47,7 +54,19 @@ PASS = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 def test_what_makes_batches(tmp_path: Path) -> None:
     for x in (batches(X, X, 4), iter([]), Loader(X, X, 4), Dataset(X, X, 4), zip(X, X, strict=True), {1}):
         assert makes_batches(x), x
-    for x in (X, X.tolist(), (1, 2), None, 3, "ab", {}, in_file(tmp_path / "x.npy", X), SliceFile(X), np.float32(1)):
+    for x in (
+        X,
+        X.tolist(),
+        (1, 2),
+        range(3),
+        None,
+        3,
+        "ab",
+        {},
+        in_file(tmp_path / "x.npy", X),
+        SliceFile(X),
+        np.float32(1),
+    ):
         assert not makes_batches(x), x
 
 
@@ -199,10 +218,10 @@ def test_a_validation_generator_that_has_ended(trained: list[list[int]]) -> None
     assert history.epoch == [0, 1] and len(history.history["val_loss"]) == 1
 
 
-def test_steps_beyond_the_samples() -> None:
+def test_steps_beyond_the_samples(tested: list[list[int]]) -> None:
     with pytest.warns(UserWarning, match=r"evaluate: steps must be at most 3, all there are; got 4"):
-        loss = linear().evaluate(X, X + 1, 4, steps=4, verbose=0)
-    assert loss == 1.0
+        linear().evaluate(X, X, 4, steps=4, verbose=0)
+    assert tested == PASS
 
 
 def test_progress_without_a_known_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,6 +314,18 @@ def test_an_unbuilt_model_stays_so_after_bad_validation_data() -> None:
     with pytest.raises(ValueError, match="fit: validation_data: batch 0 must be a pair"):
         model.fit(X, X, validation_data=iter([X]), verbose=0)
     assert not model.built
+
+
+def test_what_an_epoch_held_is_let_go_before_an_error_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    monkeypatch.setattr(Ring, "close", lambda self: closed.append(1))
+    monkeypatch.setattr(Step, "train", lambda self, batch: 1 / 0)
+    try:
+        linear().fit(batches(X, X, 4), verbose=0)
+    except ZeroDivisionError as error:
+        assert closed == [1] and error.__traceback__ is not None  # which keeps the generator alive
+    else:
+        pytest.fail("no error")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("disk"), KeyboardInterrupt()])

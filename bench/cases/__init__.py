@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.cases import adam, convolution, dense, dropout, gather, models, pooling, softmax_cross_entropy
+from bench.cases import (
+    adam,
+    convolution,
+    convolution_pooling,
+    dense,
+    dropout,
+    gather,
+    models,
+    pooling,
+    softmax_cross_entropy,
+)
 from bench.cases.case import Case
 
 OPS: tuple[Case, ...] = (
     *dense.CASES,
     *convolution.CASES,
     *pooling.CASES,
+    *convolution_pooling.CASES,
     *softmax_cross_entropy.CASES,
     *adam.CASES,
     *dropout.CASES,

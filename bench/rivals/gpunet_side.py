@@ -18,6 +18,7 @@ from gpunet.backend import arrays, devices
 from gpunet.backend.arrays import Array, device_of, empty, empty_like
 from gpunet.losses import SparseCategoricalCrossentropy
 from gpunet.ops import convolution as conv
+from gpunet.ops import convolution_pooling as conv_pool
 from gpunet.ops import pooling
 from gpunet.ops.activation import Activation
 from gpunet.ops.adam import adam
@@ -102,6 +103,24 @@ class GpunetSide(Side):
         def run() -> tuple[Any, ...]:
             conv.convolution_kernel_gradient(x, dy, dy, linear, geometry, dw, db)
             return dw, db
+
+        return _op(run)
+
+    def convolution_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
+        x, w, b = self._on_device(data, "x", "w", "b")
+        how = Activation.RELU, _geometry(sizes), "same"
+        return _op(lambda: conv_pool.convolution_pooling(x, w, b, *how)[:1])
+
+    def convolution_pooling_backward(self, data: Data, sizes: Sizes) -> Op:
+        x, w, b, dy = self._on_device(data, "x", "w", "b", "dy")
+        how = Activation.RELU, _geometry(sizes), "same"
+        _, saved, winner = conv_pool.convolution_pooling(x, w, b, *how)
+        dw, db = empty_like(w), empty_like(b)
+
+        def run() -> tuple[Any, ...]:
+            conv_pool.convolution_pooling_kernel_gradient(x, dy, saved, winner, *how, dw, db)
+            dx = conv_pool.convolution_pooling_input_gradient(dy, saved, winner, w, *how, x.shape)
+            return dx, dw, db
 
         return _op(run)
 

@@ -166,6 +166,34 @@ class TorchSide(Side):
 
         return run, outputs
 
+    def _convolution_pooling(self, data: Data, sizes: Sizes) -> tuple[Callable[[], torch.Tensor], list[torch.Tensor]]:
+        x, w, strides, pads = self._convolution(data, sizes)
+        (b,) = self._tensors(data, "b")
+
+        def forward() -> torch.Tensor:
+            return F.max_pool2d(F.relu(F.conv2d(x, w, b, stride=strides, padding=pads)), 2, ceil_mode=True)
+
+        return forward, [x, w, b]
+
+    def convolution_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
+        forward, inputs = self._convolution_pooling(data, sizes)
+        for tensor in inputs:
+            tensor.requires_grad_()
+        return forward, lambda: [forward().permute(0, 2, 3, 1)]
+
+    def convolution_pooling_backward(self, data: Data, sizes: Sizes) -> Op:
+        forward, inputs = self._convolution_pooling(data, sizes)
+        for tensor in inputs:
+            tensor.requires_grad_()
+        y, dy = forward(), self._images(data["dy"])
+        run: Callable[[], Any] = lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True)  # noqa: E731
+
+        def outputs() -> list[torch.Tensor]:
+            dx, dw, db = run()
+            return [dx.permute(0, 2, 3, 1), dw.permute(2, 3, 1, 0), db]
+
+        return run, outputs
+
     def max_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
         x = self._images(data["x"])
         run: Callable[[], Any] = lambda: F.max_pool2d(x, 2, return_indices=True)  # noqa: E731

@@ -15,13 +15,14 @@ import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from gpunet.backend import recording
 from gpunet.backend.emulated_array import EmulatedArray, empty_emulated
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -198,6 +199,7 @@ def fill(array: Array, value: float) -> None:
     """Set every element of `array` to `value`."""
     with current(device_of(array)):
         array.fill(value)
+    recording.note(partial(array.fill, value))
 
 
 def zeros_like(array: Array) -> Array:
@@ -227,6 +229,7 @@ def to_device(array: Array, device: Device | str) -> Array:
 def to_host(array: Array) -> HostArray:
     """Return `array` as a NumPy array: itself if it is one, else a copy."""
     if isinstance(array, EmulatedArray) or is_cupy(array):
+        recording.refuse("the host reads the device")
         host: HostArray = array.get()  # type: ignore[attr-defined, unused-ignore]
         return host
     return array
@@ -237,6 +240,8 @@ def assign(target: Array, source: Array) -> None:
     if target.shape != source.shape:
         raise ValueError(f"assign: source must have shape {target.shape}; got {source.shape}")
     device = device_of(target)
+    if device.kind is not Kind.CPU and device_of(source).kind is Kind.CPU:
+        recording.refuse("the host writes to the device")
     if device.kind is Kind.CUDA and device_of(source).kind is Kind.CPU:
         target.set(np.ascontiguousarray(source, target.dtype))  # type: ignore[attr-defined]
     elif device.kind is Kind.EMULATED and device_of(source).kind is Kind.CPU:

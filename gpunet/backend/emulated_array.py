@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from gpunet.backend import recording
 
 # The bit pattern of memory that nothing has written yet, by item size. Read as floats they are quiet NaNs, so that a
 # kernel that reads or leaves such an element spoils its result visibly; the checked emulator looks for the bits.
@@ -29,25 +32,73 @@ class EmulatedArray(np.ndarray[Any, Any]):
         outputs = kwargs.pop("out", ())
         if outputs:
             kwargs["out"] = tuple(map(_plain, outputs))
-        results = getattr(ufunc, method)(*map(_plain, inputs), **kwargs)
+        run = partial(getattr(ufunc, method), *map(_plain, inputs), **kwargs)
+        results = run()
         if outputs:
+            recording.note(run)
             return outputs[0] if len(outputs) == 1 else outputs
         if isinstance(results, tuple):
+            recording.refuse(f"the emulator cannot run {ufunc.__name__}, which has several results, again")
             return tuple(np.asarray(result).view(EmulatedArray) for result in results)
-        return None if results is None else np.asarray(results).view(EmulatedArray)
+        return None if results is None else _noted(np.asarray(results), run)
 
     def __array_function__(self, func: Any, types: Iterable[type], args: Any, kwargs: Any) -> Any:
         _refuse_host_arrays(func.__name__, (args, kwargs))
-        result = super().__array_function__(func, types, args, kwargs)
-        return result.view(EmulatedArray) if type(result) is np.ndarray else result
+        run = partial(super().__array_function__, func, types, args, kwargs)
+        result = run()
+        if isinstance(result, (tuple, list)):
+            recording.refuse(f"the emulator cannot run {func.__name__}, which has several results, again")
+        return _noted(result, run) if isinstance(result, np.ndarray) else result
+
+    def __getitem__(self, index: Any) -> Any:
+        run = partial(super().__getitem__, index)
+        result = run()
+        if not isinstance(result, np.ndarray):
+            recording.refuse("the host reads the device")
+            return result
+        return result if np.may_share_memory(result, self) else _noted(result, run)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         _refuse_host_arrays("assignment", (index, value))
-        super().__setitem__(index, value)
+        run = partial(super().__setitem__, index, value)
+        run()
+        recording.note(run)
+
+    def astype(self, *args: Any, **kwargs: Any) -> Any:
+        run = partial(super().astype, *args, **kwargs)
+        return _noted(run(), run)
+
+    def copy(self, *args: Any, **kwargs: Any) -> Any:
+        run = partial(super().copy, *args, **kwargs)
+        return _noted(run(), run)
 
     def get(self) -> npt.NDArray[Any]:
         """Return a copy on the host, as CuPy's `get` does."""
+        recording.refuse("the host reads the device")
         return np.array(self, copy=True, subok=False)
+
+
+def _noted(result: npt.NDArray[Any], run: Callable[[], Any]) -> EmulatedArray:
+    """Return `result`, which `run` has just given, on the device; run again, a captured step puts it there again."""
+    recording.note(lambda: np.copyto(np.asarray(result), np.asarray(run())))
+    return result.view(EmulatedArray)
+
+
+def _refused_while_capturing(name: str) -> Callable[..., Any]:
+    method = getattr(np.ndarray, name)
+
+    def refused(self: EmulatedArray, *args: Any, **kwargs: Any) -> Any:
+        recording.refuse(f"an array's {name} runs outside of kernels")
+        return method(self, *args, **kwargs)
+
+    return refused
+
+
+# Methods that read the device, or that NumPy runs without asking: nothing would notice that they have to run again.
+for _name in ("item", "tolist", "take", "dot", "flatten", "repeat", "argmax", "argmin", "argsort", "cumsum", "nonzero"):
+    setattr(EmulatedArray, _name, _refused_while_capturing(_name))
+for _name in ("__float__", "__int__", "__bool__"):
+    setattr(EmulatedArray, _name, _refused_while_capturing(_name))
 
 
 def _plain(value: Any) -> Any:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from gpunet.backend import emulator
+from gpunet.backend import emulator, recording
 from gpunet.backend.arrays import Array, Device, Kind, common_device, current, import_cupy, is_array
 from gpunet.backend.compiles import cupy_cache, watched
 from gpunet.backend.sources import entry_points, source
@@ -86,8 +86,13 @@ def launch(
     threads = math.prod(block)
     assert threads <= _THREADS_LIMIT, f"{file}:{entry}: {threads} threads in a block"
     launched.add(Launch(file, entry, options, threads, shared_bytes))
+    record = recording.current()
+    if record is not None:
+        record.log.append((file, entry, options, grid, block, shared_bytes, *map(_description, values)))
     if device.kind is Kind.EMULATED:
-        emulator.module(file, options).launch(entry, grid, block, values, shared_bytes)
+        run = partial(emulator.module(file, options).launch, entry, grid, block, values, shared_bytes)
+        run()
+        recording.note(run)
     else:
         _launch_cuda(device, file, entry, options, grid, block, values, shared_bytes)
 
@@ -106,6 +111,11 @@ def _scalar(argument: Argument, dtype: np.dtype[Any]) -> Any:
     if isinstance(argument, (float, np.floating)):
         return dtype.type(argument)
     return argument
+
+
+def _description(value: Any) -> Any:
+    """Return what is the same at every run of a step: a number, or the shape and dtype of an array."""
+    return (value.shape, value.dtype.name) if is_array(value) else value
 
 
 def _dim3(size: int | tuple[int, ...], limit: tuple[int, int, int]) -> tuple[int, int, int]:

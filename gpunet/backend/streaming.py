@@ -45,7 +45,7 @@ class _Buffer:
 
     def __init__(self, layout: Layout, device: Device) -> None:
         self.layout = layout
-        self.host = _pinned(layout, device) if device.kind is Kind.CUDA else np.empty(*layout)
+        self.host = _pinned(layout) if device.kind is Kind.CUDA else np.empty(*layout)
         self.array: Array = self.host if device.kind is Kind.CPU else empty(*layout, device)
 
     def holds(self, layout: Layout) -> bool:
@@ -120,11 +120,10 @@ class Ring:
         self._stream.synchronize()
 
 
-def _pinned(layout: Layout, device: Device) -> HostArray:
+def _pinned(layout: Layout) -> HostArray:
     """Return host memory that stays where it is: only from there can a copy go on beside other work."""
     count = math.prod(layout.shape)
-    with current(device):
-        memory = import_cupy().cuda.alloc_pinned_memory(count * layout.dtype.itemsize)
+    memory = import_cupy().cuda.alloc_pinned_memory(count * layout.dtype.itemsize)
     return np.frombuffer(memory, layout.dtype, count).reshape(layout.shape)
 
 

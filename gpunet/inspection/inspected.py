@@ -10,6 +10,7 @@ from gpunet.inspection.profile import Profile
 from gpunet.inspection.unchanged import unchanged
 from gpunet.inspection.warmup import WarmUp, warm_up
 from gpunet.training.intake import BATCH_SIZE, Batching
+from gpunet.training.step import Step
 from gpunet.training.trainer import Trainer
 
 
@@ -32,9 +33,11 @@ class Inspected(Trainer):
         size = None if batch_size is None else arguments.integer(where, "batch_size", batch_size)
         steps = arguments.integer(where, "steps", steps)
         feed = self._feed(where, x, y, Batching(size, steps=None))
-        step = self._new_step()
+        fitting = self._new_step()
+        assert self.loss is not None and self.optimizer is not None
+        eager = Step(self, self.loss, self.metrics, self.optimizer, eager=True)
         with unchanged(self):
-            return measure(self, step, feed, steps)
+            return measure(self, eager, fitting, feed, steps)
 
     def warmup(self, batch_size: int | None = None, last_batch_size: int | None = None) -> WarmUp:
         """Compile the kernels that training, evaluation and prediction in batches of `batch_size` (32) launch.

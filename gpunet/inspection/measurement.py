@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,12 @@ from gpunet.backend.clock import clock_of
 from gpunet.inspection.profile import Profile, Row
 from gpunet.inspection.roofline import Roofline, roofline_of
 from gpunet.ops.trace import Call, part, recording
-from gpunet.training.feeding import Feed
+from gpunet.training.feeding import Batch, Feed, ready
 from gpunet.training.step import Step
 from gpunet.training.trainer import Trainer
 
-_WARM_UP = 2  # steps: the first compiles kernels and makes the optimizer's slots, the second finds all memory there
+# Steps: the first compiles kernels and makes the optimizer's slots; what `fit` runs is captured in the third.
+_WARM_UP = 4
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,31 @@ class _Traced:
         return [call[: Call._fields.index("begin")] for call in self.calls]
 
 
-def measure(model: Trainer, step: Step, feed: Feed, steps: int) -> Profile:
-    """Return the profile of training steps, which change the model, each on the first batch of an epoch of `feed`."""
+def measure(model: Trainer, eager: Step, fitting: Step, feed: Feed, steps: int) -> Profile:
+    """Return the profile of training steps, which change the model, each on the first batch of an epoch of `feed`.
+
+    `eager` runs the ops one by one, and is traced; `fitting` is the step that `fit` uses.
+    """
     device, batch_size = model.device, 0
 
     def run() -> None:
         nonlocal batch_size
-        batches = feed.epoch()
-        if batches is None:
-            raise ValueError(f"{model.where}.profile: x must make batches more than once; got one that is used up")
-        with closing(batches):
+        with _first_batch(model, feed) as batch:
             with part("data"):
-                batch = next(batches)
-            batch_size = len(batch[0])
-            step.train(*batch)
+                arrays = batch.take()
+            batch_size = len(arrays[0])
+            eager.train(ready(arrays))
+
+    def run_as_fit_does() -> None:
+        with _first_batch(model, feed) as batch:
+            fitting.train(batch)
 
     for _ in range(_WARM_UP):
         run()
+        run_as_fit_does()
     untraced, traced = [], []
     for _ in range(steps):  # in turns, so that what else the machine does disturbs both alike
-        untraced.append(_untraced_seconds(run, device))
+        untraced.append(_untraced_seconds(run_as_fit_does, device))
         traced.append(_trace(run, device))
     alike = [one for one in traced if one.kinds == traced[-1].kinds]  # an own layer may not do the same at every step
     outside = _median(one.outside for one in alike)
@@ -76,6 +82,18 @@ def measure(model: Trainer, step: Step, feed: Feed, steps: int) -> Profile:
         roofline=limits,
         rows=tuple(sorted(rows, key=lambda row: row.seconds, reverse=True)),
     )
+
+
+@contextmanager
+def _first_batch(model: Trainer, feed: Feed) -> Iterator[Batch]:
+    """Give the first batch of an epoch; ValueError if there are no epochs any more."""
+    batches = feed.epoch()
+    if batches is None:
+        raise ValueError(f"{model.where}.profile: x must make batches more than once; got one that is used up")
+    with closing(batches):
+        with part("data"):
+            batch = next(batches)
+        yield batch
 
 
 def _untraced_seconds(run: Callable[[], None], device: Device) -> float:

@@ -53,9 +53,10 @@ class Row:
 class Profile:
     """What `model.profile(x, y)` found: a row for each op call of a training step, those that cost most first.
 
-    `step_seconds` is the time of a step, from gathering the batch to the end of the update, without a trace;
-    `outside_seconds` is what a traced step spends outside of ops: Python between them, arithmetic of your own layers,
-    waiting. The shares of all rows and `outside_share` add up to 1. All times are medians over `steps` steps.
+    The rows are of a step that launches its ops one by one. `step_seconds` is the time of one as `fit` runs it, on a
+    device captured as a graph, from gathering the batch to the end of the update. `outside_seconds` is what a traced
+    step spends outside of ops: Python between them, arithmetic of your own layers, waiting. The shares of all rows and
+    `outside_share` add up to 1. All times are medians over `steps` steps.
 
     `str(profile)` is a table; `to_json`, `to_chrome_trace` and `to_png` write files.
     """
@@ -115,7 +116,7 @@ class Profile:
             f"{len(self.rows)} op calls: {duration(self.op_seconds)}, {rate(self.flops)}FLOP, {rate(self.bytes)}B; "
             f"outside of ops: {duration(self.outside_seconds)}, {self.outside_share:.1%}"
         )
-        yield f"A step takes {duration(self.step_seconds)} when nobody looks."
+        yield f"As fit runs it, a step takes {duration(self.step_seconds)}."
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write everything to a JSON file; times are in seconds, rates per second."""

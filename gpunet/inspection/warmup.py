@@ -77,5 +77,5 @@ def _run(model: Trainer, size: int) -> None:
         feed = model._feed(model.where, x, y, Batching(size, steps=None))
         for use in (step.train, step.test):
             for batch in feed.epoch() or ():
-                use(*batch)
+                use(batch)
         step.results()

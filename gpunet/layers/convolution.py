@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any, Unpack
 
@@ -15,6 +16,11 @@ from gpunet.layers.kernel_layer import KernelLayer
 from gpunet.layers.shapes import Dims, dims
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import Geometry, convolution, convolution_input_gradient, convolution_kernel_gradient
+from gpunet.ops.convolution_pooling import (
+    convolution_pooling,
+    convolution_pooling_input_gradient,
+    convolution_pooling_kernel_gradient,
+)
 from gpunet.ops.windows import output_size, window_pads
 
 
@@ -113,8 +119,12 @@ class Conv2D(KernelLayer):
         pads = (window_pads(height, *rows, self.padding), window_pads(width, *columns, self.padding))
         return Geometry(strides=self.strides, dilation=self.dilation_rate, pads=pads, groups=self.groups)
 
+    @property
+    def _weights(self) -> tuple[Array, Array | None]:
+        return self.kernel.value, self._bias.value if self._bias is not None else None
+
     def _affine(self, x: Array, activation: Activation) -> Forward:
-        w, b = self.kernel.value, self._bias.value if self._bias is not None else None
+        w, b = self._weights
         geometry = self._geometry(x.shape[1], x.shape[2])
         y, saved = convolution(x, w, b, activation, geometry)
 
@@ -124,6 +134,27 @@ class Conv2D(KernelLayer):
             if not self.needs_input_gradient:
                 return None
             return convolution_input_gradient(dy, saved, w, activation, geometry, x.shape)
+
+        return y, backward
+
+    @property
+    def sum_length(self) -> int | None:
+        """The number of terms of a sum, R S C / groups; None before the layer is built."""
+        return math.prod(self._kernel.shape[:-1]) if self._kernel is not None else None
+
+    def apply_with_pooling(self, x: Array, activation: Activation, padding: str) -> Forward:
+        """Run the layer with `activation` for its own, and max-pooling by 2 x 2 with strides of 2, as one op."""
+        self.check_input(x)
+        w, b = self._weights
+        how = (activation, self._geometry(x.shape[1], x.shape[2]), padding)
+        y, saved, winner = convolution_pooling(x, w, b, *how)
+
+        def backward(dy: Array) -> Array | None:
+            if self._is_trained:
+                self._add_gradients(partial(convolution_pooling_kernel_gradient, x, dy, saved, winner, *how))
+            if not self.needs_input_gradient:
+                return None
+            return convolution_pooling_input_gradient(dy, saved, winner, w, *how, x.shape)
 
         return y, backward
 

@@ -95,6 +95,11 @@ class KernelLayer(Layer):
         raise NotImplementedError
 
     @property
+    def operation(self) -> Activation | None:
+        """The activation that the kernel applies; None where another op or a layer has to."""
+        return self._operation
+
+    @property
     def takes_activation(self) -> bool:
         return self._operation is Activation.LINEAR and self.runs_forward_of(KernelLayer)
 

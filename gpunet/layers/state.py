@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunet import arguments, constraints, initializers, regularizers
+from gpunet import arguments, changes, constraints, initializers, regularizers
 from gpunet.activations import as_floats
 from gpunet.backend.arrays import Array, Device, HostArray, to_device, to_host
 from gpunet.backend.devices import current_device
@@ -18,6 +18,7 @@ from gpunet.layers.loading import placeholder
 from gpunet.layers.naming import auto_name
 from gpunet.parameters import Parameter
 
+_PLAIN = (bool, int, float, str, tuple)
 _LISTS_WITHOUT_LAYERS = frozenset({"_trained", "_fixed", "_activity_losses"})
 
 
@@ -76,7 +77,10 @@ class LayerState:
         return list(found.values())
 
     def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).get(name, changes)  # which no attribute is
         super().__setattr__(name, value)
+        if before is not value and not (isinstance(value, _PLAIN) and type(before) is type(value) and before == value):
+            changes.note(f"{type(self).__name__}.{name}")
         # Which attributes may hold layers is noted here, so that `sublayers`, asked for at every step, need not look at
         # all of them. A list counts even when it is empty: layers may be appended to it later.
         members = value if isinstance(value, tuple) else (value,)

@@ -76,7 +76,7 @@ class Loss(ABC):
         """
         self._check_reduces(y_pred)
         losses, gradient = self.per_sample(y_true, y_pred)
-        value, scale = self._reduce(losses, y_true, record)
+        value, scale = self._reduce(losses, y_true, record, len(y_pred))
         return value, lambda: gradient(scale)
 
     def _check_reduces(self, y_pred: Array) -> None:
@@ -87,10 +87,12 @@ class Loss(ABC):
         if self.dtype not in (None, y_pred.dtype):
             raise TypeError(f"{self.name}: y_pred must be {self.dtype}, the dtype of the loss; got {y_pred.dtype}")
 
-    def _reduce(self, losses: Array, y_true: Array, record: Array | None = None) -> tuple[Array, Array]:
+    def _reduce(
+        self, losses: Array, y_true: Array, record: Array | None = None, samples: int = 0
+    ) -> tuple[Array, Array]:
         """Return the reduced value and the factor of every sample's gradient, both of shape (1,)."""
         mean = self.reduction in MEANS
-        return reduce_losses(losses.reshape(-1), mean=mean, record=record, samples=len(losses))
+        return reduce_losses(losses.reshape(-1), mean=mean, record=record, samples=samples)
 
     def __call__(self, y_true: Any, y_pred: Any) -> float | Array:
         """Return the loss as a number, or for reduction None the losses of the samples, an array of y_pred's kind.

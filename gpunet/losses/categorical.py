@@ -38,7 +38,7 @@ class _CategoricalCrossentropy(CrossEntropy):
         self._check_reduces(y_pred)
         rows = y_pred.size // y_pred.shape[-1]
         losses, dz = self._from_logits(y_true, y_pred, 1 / rows if self.reduction in MEANS else 1.0)
-        value, _ = self._reduce(losses.reshape(y_pred.shape[:-1]), y_true, record)
+        value, _ = self._reduce(losses, y_true, record, len(y_pred))
         return value, lambda: dz
 
     def _scaled_later(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
@@ -98,11 +98,13 @@ class SparseCategoricalCrossentropy(_CategoricalCrossentropy):
 
         return losses.reshape(y_pred.shape[:-1]), gradient
 
-    def _reduce(self, losses: Array, y_true: Array, record: Array | None = None) -> tuple[Array, Array]:
+    def _reduce(
+        self, losses: Array, y_true: Array, record: Array | None = None, samples: int = 0
+    ) -> tuple[Array, Array]:
         labels = None if self.ignore_class is None else y_true.reshape(-1)
         mean, ignored = self.reduction in MEANS, self.ignore_class
         rows = losses.reshape(-1)
-        return reduce_losses(rows, mean=mean, labels=labels, ignored=ignored, record=record, samples=len(losses))
+        return reduce_losses(rows, mean=mean, labels=labels, ignored=ignored, record=record, samples=samples)
 
     def _with_rank_of(self, y_true: Any, y_pred: Array) -> Array:
         return y_pred  # the last axis is the classes'

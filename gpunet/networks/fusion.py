@@ -2,6 +2,7 @@
 
 - Dense or Conv2D, and an activation layer after it: the activation is applied where the matrix product ends, before
   anything is written to memory.
+- Conv2D, such an activation or none, and MaxPooling2D by 2 x 2: only the maxima are written to memory.
 - The final softmax and its loss: the gradient of cross-entropy after a softmax is (probabilities - targets) / batch, in
   one stable op, where the two gradients one after the other divide by probabilities that may round to 0. So a network
   that ends in a softmax can stop before it (`forward_logits`), and training hands what it got to the loss's
@@ -13,25 +14,37 @@ Results are those of the layers one after the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpunet.backend.arrays import Array
 from gpunet.layers.base import Forward, Layer
+from gpunet.layers.convolution import Conv2D
+from gpunet.layers.kernel_layer import KernelLayer
+from gpunet.layers.pooling import MaxPooling2D
 from gpunet.ops import trace
 from gpunet.ops.activation import Activation
+from gpunet.ops.convolution_pooling import LONGEST_SUM, POOL
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A layer and, where its kernel can apply it, the activation of the layer after it."""
+    """A layer and what its kernel does besides: the activation of the layer after it, the max-pooling after that."""
 
     layer: Layer
     activation_layer: Layer | None = None
-    operation: Activation = Activation.LINEAR
+    pooling_layer: MaxPooling2D | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        return (self.layer,) if self.activation_layer is None else (self.layer, self.activation_layer)
+        every = (self.layer, self.activation_layer, self.pooling_layer)
+        return tuple(layer for layer in every if layer is not None)
+
+    @property
+    def operation(self) -> Activation | None:
+        """The activation that the kernel applies, if it is a kernel that can apply one."""
+        if self.activation_layer is not None:
+            return self.activation_layer.as_operation
+        return self.layer.operation if isinstance(self.layer, KernelLayer) else None
 
     @property
     def name(self) -> str:
@@ -40,9 +53,13 @@ class Unit:
 
     def apply(self, x: Array, training: bool, logits: bool) -> Forward:
         """Run the unit, without its final softmax if `logits`."""
-        if self.activation_layer is not None:
+        if len(self.layers) == 1:
+            return self.layer.apply_logits(x, training) if logits else self.layer.apply(x, training)
+        assert self.operation is not None
+        if self.pooling_layer is None:
             return trace.layer(self.name, self.layer.apply_with_activation, x, training, self.operation)
-        return self.layer.apply_logits(x, training) if logits else self.layer.apply(x, training)
+        assert isinstance(self.layer, Conv2D)
+        return trace.layer(self.name, self.layer.apply_with_pooling, x, self.operation, self.pooling_layer.padding)
 
 
 def ends_in_softmax(layers: Sequence[Layer]) -> bool:
@@ -52,17 +69,19 @@ def ends_in_softmax(layers: Sequence[Layer]) -> bool:
 
 def units(layers: Sequence[Layer], fuse: bool) -> list[Unit]:
     """Return `layers` in order, as units; with `fuse` False each is one of its own."""
+    if not fuse:
+        return [Unit(layer) for layer in layers]
     found: list[Unit] = []
     rest = list(layers)
     while rest:
-        layer = rest.pop(0)
-        if fuse and rest and obstacle(layer, rest[0]) is None:
-            follower = rest.pop(0)
-            operation = follower.as_operation
-            assert operation is not None
-            found.append(Unit(layer, follower, operation))
-        else:
-            found.append(Unit(layer))
+        unit = Unit(rest.pop(0))
+        if rest and obstacle(unit.layer, rest[0]) is None:
+            unit = Unit(unit.layer, rest.pop(0))
+        after = rest[0] if rest else None
+        if isinstance(after, MaxPooling2D) and pooling_obstacle(unit, after) is None:
+            unit = replace(unit, pooling_layer=after)
+            rest.pop(0)
+        found.append(unit)
     return found
 
 
@@ -78,24 +97,53 @@ def obstacle(layer: Layer, follower: Layer) -> str | None:
     return None
 
 
+def pooling_obstacle(unit: Unit, pooling: MaxPooling2D) -> str | None:
+    """Return why `pooling` cannot be done by the kernel of `unit`; None if it can."""
+    layer = unit.layer
+    if not isinstance(layer, Conv2D):
+        return f"{layer.where} is no convolution"
+    for one, plain in ((layer, KernelLayer), (pooling, MaxPooling2D)):
+        if not one.runs_forward_of(plain):
+            return f"{one.where} has a forward of its own"
+        if one.activity_regularizer is not None:
+            return f"{one.where} has an activity regularizer"
+    if unit.operation is None:
+        return f"no kernel of a convolution applies the activation of {layer.where}"
+    if not pooling.pool_size == pooling.strides == (POOL, POOL):
+        windows = f"windows of {pooling.pool_size} with strides of {pooling.strides}"
+        return f"{pooling.where} has {windows}, where the kernel of a convolution can have {(POOL, POOL)} for both"
+    if layer.sum_length is None:
+        return f"{layer.where} is not built, and so the length of its sums not known"
+    if layer.sum_length > LONGEST_SUM:
+        return f"the sums of {layer.where} have {layer.sum_length} terms, and may have {LONGEST_SUM}"
+    return None
+
+
 def explanation(layers: Sequence[Layer], fuse: bool) -> str:
     """Return what runs as one op and what does not, and why: a line for each unit."""
     found = units(layers, fuse)
     rows = []
-    for number, unit in enumerate(found, start=1):
-        follower = found[number].layer if number < len(found) else None
-        rows.append((unit.name, _describe(unit, fuse, follower)))
+    for number, unit in enumerate(found):
+        before = found[number - 1] if number else None
+        follower = found[number + 1].layer if number + 1 < len(found) else None
+        rows.append((unit.name, _describe(unit, before, follower) if fuse else "by itself: fusion is switched off"))
     width = max((len(names) for names, _ in rows), default=0)
     return "\n".join(f"{names:<{width}}  {text}" for names, text in rows)
 
 
-def _describe(unit: Unit, fuse: bool, follower: Layer | None) -> str:
-    if not fuse:
-        return "by itself: fusion is switched off"
-    if unit.activation_layer is not None:
+def _describe(unit: Unit, before: Unit | None, follower: Layer | None) -> str:
+    layer = unit.layer
+    if unit.pooling_layer is not None:
+        applied = "" if unit.operation in (None, Activation.LINEAR) else f"{unit.operation.value} is applied and "
+        return f"one op: {applied}maxima are taken where the product ends"
+    if unit.activation_layer is not None and unit.operation is not None:
         return f"one op: {unit.operation.value} is applied where the product ends"
-    if follower is None and unit.layer.ends_in_softmax:
+    if follower is None and layer.ends_in_softmax:
         return "its softmax is one op with the loss, if that is a cross-entropy of probabilities"
-    if follower is not None and (unit.layer.takes_activation or follower.as_operation is not None):
-        return f"by itself: {obstacle(unit.layer, follower)}"
+    if isinstance(layer, MaxPooling2D) and before is not None and isinstance(before.layer, Conv2D):
+        return f"by itself: {pooling_obstacle(before, layer)}"
+    if isinstance(follower, MaxPooling2D):
+        return "by itself"  # why, if there is more to say, is said of the pooling
+    if follower is not None and (layer.takes_activation or follower.as_operation is not None):
+        return f"by itself: {obstacle(layer, follower)}"
     return "by itself"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -21,6 +23,9 @@ _LARGEST_EXTENT = 2**30 - 1  # of padded images, dilated filters, strides: kerne
 # as exact as 0.3.31 at 1008 terms.
 _LONGEST_SUM = 384
 _MOST_GROUPS = 2**16 - 1  # CUDA's limit for the second axis of a grid
+
+# Returns dz of a block, given as slices of images and of rows, of shape (images, rows, Q, F).
+BlockOfDz: TypeAlias = Callable[[slice, slice], HostArray]
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class _Sizes:
+class Sizes:
     """The shapes of one convolution, checked against each other."""
 
     x: Shape
@@ -70,7 +75,7 @@ class _Sizes:
 
 
 def _flops(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry) -> int:
-    y = math.prod(_sizes("convolution", x.shape, w.shape, geometry).y)
+    y = math.prod(sizes_of("convolution", x.shape, w.shape, geometry).y)
     return y * (2 * math.prod(w.shape[:3]) + (b is not None) + activation.flops)
 
 
@@ -99,7 +104,7 @@ def convolution(x: Array, w: Array, b: Array | None, activation: Activation, geo
     """
     device = contract.floats("convolution", x=x, w=w, b=b)
     contract.has_rank("convolution", "x", x, 4, "(N, H, W, C)")
-    sizes = _sizes("convolution", x.shape, w.shape, geometry)
+    sizes = sizes_of("convolution", x.shape, w.shape, geometry)
     if b is not None:
         contract.has_shape("convolution", "b", b, (w.shape[3],))
     y = empty(sizes.y, x.dtype, device)
@@ -125,11 +130,11 @@ def convolution_input_gradient(
     """dx[n,h,w,c] = sum of dz w over all windows and taps that saw the pixel, dz = dy f'(z); dx has `input_shape`."""
     where = "convolution_input_gradient"
     device = contract.floats(where, dy=dy, saved=saved, w=w)
-    sizes = _sizes(where, input_shape, w.shape, geometry)
+    sizes = sizes_of(where, input_shape, w.shape, geometry)
     contract.has_shape(where, "dy", dy, sizes.y)
     contract.has_shape(where, "saved", saved, sizes.y)
     if device.kind is Kind.CPU:
-        return _input_gradient_host(dy, saved, w, activation, sizes)
+        return input_gradient_host(dz_host(dy, saved, activation), w, sizes)
     dx = empty(sizes.x, dy.dtype, device)
     r, s, group_channels, _ = w.shape
     pixels = dx.size // dx.shape[3]
@@ -160,13 +165,13 @@ def convolution_kernel_gradient(
     where = "convolution_kernel_gradient"
     device = contract.floats(where, x=x, dy=dy, saved=saved, dw=dw, db=db)
     contract.has_rank(where, "x", x, 4, "(N, H, W, C)")
-    sizes = _sizes(where, x.shape, dw.shape, geometry)
+    sizes = sizes_of(where, x.shape, dw.shape, geometry)
     contract.has_shape(where, "dy", dy, sizes.y)
     contract.has_shape(where, "saved", saved, sizes.y)
     contract.is_output(where, dw.shape, dw=dw)
     contract.is_output(where, dw.shape[3:], db=db)
     if device.kind is Kind.CPU:
-        _kernel_gradient_host(x, dy, saved, activation, sizes, dw, db)
+        kernel_gradient_host(x, dz_host(dy, saved, activation), sizes, dw, db)
         return
     filters, with_bias = dw.shape[3], db is not None
     plan = tiles.plan(sizes.taps, sizes.group_filters, dy.size // filters, x.dtype, geometry.groups)
@@ -180,7 +185,7 @@ def convolution_kernel_gradient(
         tiles.finish(partial, dw, tail=db)
 
 
-def _sizes(where: str, x: Shape, w: Shape, geometry: Geometry) -> _Sizes:
+def sizes_of(where: str, x: Shape, w: Shape, geometry: Geometry) -> Sizes:
     """Return the sizes of a convolution of images `x` with filters `w`; ValueError if they do not fit."""
     if len(x) != 4:
         raise ValueError(f"{where}: input_shape must have 4 axes, (N, H, W, C); got {x}")
@@ -201,20 +206,26 @@ def _sizes(where: str, x: Shape, w: Shape, geometry: Geometry) -> _Sizes:
         extents.append(size[i] + sum(pads))
     if max(extents) > _LARGEST_EXTENT:
         raise ValueError(f"{where}: every size must be at most {_LARGEST_EXTENT}; got x {x}, w {w}, {geometry}")
-    return _Sizes(x, w, (n, out[0], out[1], f), geometry)
+    return Sizes(x, w, (n, out[0], out[1], f), geometry)
 
 
-def _by_group(y: HostArray, sizes: _Sizes) -> HostArray:
+def by_group(y: HostArray, sizes: Sizes) -> HostArray:
     """Return contiguous `y` (..., F) as a view (groups, pixels, F / groups)."""
     return y.reshape(-1, sizes.geometry.groups, sizes.group_filters).transpose(1, 0, 2)
 
 
-def _multiply(matrix: HostArray, weights: HostArray, out: HostArray) -> None:
+def multiply(matrix: HostArray, weights: HostArray, out: HostArray) -> None:
     """out = matrix weights, by sums of at most _LONGEST_SUM terms that are added up, as in gemm.cuh."""
     np.matmul(matrix[..., :_LONGEST_SUM], weights[:, :_LONGEST_SUM], out=out)
     for first in range(_LONGEST_SUM, weights.shape[1], _LONGEST_SUM):
         terms = slice(first, first + _LONGEST_SUM)
         out += matrix[..., terms] @ weights[:, terms]
+
+
+def weights_host(w: HostArray, b: HostArray | None, sizes: Sizes) -> HostArray:
+    """Return w as the right side of a product, (groups, taps, F / groups); b, if there is one, is one tap more."""
+    weights = by_group(np.ascontiguousarray(w), sizes)
+    return weights if b is None else np.concatenate((weights, by_group(b, sizes)), axis=1)
 
 
 def _convolution_host(
@@ -224,54 +235,45 @@ def _convolution_host(
     y: HostArray,
     z: HostArray | None,
     activation: Activation,
-    sizes: _Sizes,
+    sizes: Sizes,
 ) -> None:
     """Fill y, and z if it is wanted, block by block: matrix product, bias and activation while it is in the cache."""
-    weights = _by_group(np.ascontiguousarray(w), sizes)
-    if b is not None:
-        weights = np.concatenate((weights, _by_group(b, sizes)), axis=1)
+    weights = weights_host(w, b, sizes)
     target = y if z is None else z
     for block, matrix in window_matrices(x, sizes.w, sizes.out_size, sizes.geometry, with_ones=b is not None):
-        _multiply(matrix, weights, out=_by_group(target[block], sizes))
+        multiply(matrix, weights, out=by_group(target[block], sizes))
         activate_host(target[block], activation, out=y[block])
 
 
-def _input_gradient_host(
-    dy: HostArray, saved: HostArray, w: HostArray, activation: Activation, sizes: _Sizes
-) -> HostArray:
+def dz_host(dy: HostArray, saved: HostArray, activation: Activation) -> BlockOfDz:
+    """Return the function that computes dz = dy f'(z) for a block."""
+    return lambda images, rows: gradient_host(dy[images, rows], saved[images, rows], activation)
+
+
+def input_gradient_host(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> HostArray:
     """Multiply dz with the filters, tap by tap, and add the products up where the taps lie."""
     (r, s, group_channels, _), groups, geometry = sizes.w, sizes.geometry.groups, sizes.geometry
     (n, p, q, _), channels = sizes.y, sizes.x[3]
     weights = w.reshape(r * s, group_channels, groups, sizes.group_filters).transpose(2, 0, 3, 1)
-    dx = np.zeros(sizes.x, dy.dtype)
-    for images, rows in blocks(n, p, q * r * s * channels * dy.itemsize):
+    dx = np.zeros(sizes.x, w.dtype)
+    for images, rows in blocks(n, p, q * r * s * channels * w.itemsize):
         if rows.start == 0:
             padded = pad(dx[images], geometry)
-        dz = _by_group(gradient_host(dy[images, rows], saved[images, rows], activation), sizes)
-        dwindows = np.empty((r, s, len(padded), rows.stop - rows.start, q, channels), dy.dtype)
+        dwindows = np.empty((r, s, len(padded), rows.stop - rows.start, q, channels), w.dtype)
         by_tap = dwindows.reshape(r * s, -1, groups, group_channels)
-        np.matmul(dz[:, np.newaxis], weights, out=by_tap.transpose(2, 0, 1, 3))
+        np.matmul(by_group(dz(images, rows), sizes)[:, np.newaxis], weights, out=by_tap.transpose(2, 0, 1, 3))
         add_windows(padded, dwindows, rows.start, geometry)
         if rows.stop == p:
             dx[images] = inside(padded, sizes.x, geometry)
     return dx
 
 
-def _kernel_gradient_host(
-    x: HostArray,
-    dy: HostArray,
-    saved: HostArray,
-    activation: Activation,
-    sizes: _Sizes,
-    dw: HostArray,
-    db: HostArray | None,
-) -> None:
+def kernel_gradient_host(x: HostArray, dz: BlockOfDz, sizes: Sizes, dw: HostArray, db: HostArray | None) -> None:
     """Add up the products of the windows with dz, block by block."""
     with_bias = db is not None
-    gradients = np.zeros((sizes.geometry.groups, sizes.taps + with_bias, sizes.group_filters), dy.dtype)
+    gradients = np.zeros((sizes.geometry.groups, sizes.taps + with_bias, sizes.group_filters), x.dtype)
     for block, matrix in window_matrices(x, sizes.w, sizes.out_size, sizes.geometry, with_ones=with_bias):
-        dz = _by_group(gradient_host(dy[block], saved[block], activation), sizes)
-        gradients += matrix.transpose(0, 2, 1) @ dz
+        gradients += matrix.transpose(0, 2, 1) @ by_group(dz(*block), sizes)
     by_tap = gradients.transpose(1, 0, 2).reshape(-1, sizes.w[3])  # (taps and, for the bias, one more, F)
     dw[...] = by_tap[: sizes.taps].reshape(sizes.w)
     if db is not None:

@@ -25,9 +25,9 @@ _SHORT_RUN = 16  # elements that lie next to each other in x and in a window; sh
 def blocks(images: int, rows: int, row_bytes: int) -> Iterator[tuple[slice, slice]]:
     """Cut images of `rows` rows into (images, rows), in order, of about _BLOCK_BYTES if a row has `row_bytes`.
 
-    A block is several whole images, or some rows of one image.
+    A block is several whole images, or pairs of rows of one image: no window of a pooling by 2 x 2 is cut.
     """
-    rows_at_once = min(max(_BLOCK_BYTES // row_bytes, 1), rows)
+    rows_at_once = min(max(_BLOCK_BYTES // (2 * row_bytes), 1) * 2, rows)
     images_at_once = max(_BLOCK_BYTES // (row_bytes * rows), 1)
     for image in range(0, images, images_at_once):
         for row in range(0, rows, rows_at_once):

@@ -47,6 +47,7 @@ DOUBLE_SMALL = Tile(32, 32, 8, 2, 2)
 _ENOUGH_LARGE_TILES = 64  # fewer leave most multiprocessors of any GPU idle
 _ENOUGH_BLOCKS = 256  # about two per multiprocessor of a large GPU
 _SHORTEST_SPLIT = 256  # terms; below, the workspace costs more than the split gains
+LONGEST_UNSPLIT = 2 * _SHORTEST_SPLIT - 1
 
 _FINISH_THREADS = 256
 
@@ -67,24 +68,24 @@ class Plan:
         return empty((self.splits, size), dtype, device) if self.splits > 1 else None
 
 
-def choose_tile(m: int, n: int, dtype: npt.DTypeLike) -> Tile:
-    """Return the tile for an output of m x n elements."""
+def choose_tile(m: int, n: int, dtype: npt.DTypeLike, rows: int = 1) -> Tile:
+    """Return the tile for an output of m x n elements, of which a thread shall have `rows` rows, 1 to 4, at least."""
     if np.dtype(dtype) == np.float64:
-        return DOUBLE_MEDIUM if min(m, n) > 32 else DOUBLE_SMALL
+        return DOUBLE_MEDIUM if min(m, n) > 32 or rows > DOUBLE_SMALL.tm else DOUBLE_SMALL
     if m >= 128 and n >= 128 and ceil_div(m, 128) * ceil_div(n, 128) >= _ENOUGH_LARGE_TILES:
         return LARGE
     if min(m, n) > 32:
         return MEDIUM
-    return NARROW if m > 32 else SMALL
+    return NARROW if m > 32 or rows > SMALL.tm else SMALL
 
 
-def plan(m: int, n: int, k: int, dtype: npt.DTypeLike, groups: int = 1) -> Plan:
-    """Return the plan for `groups` products (m, k) (k, n).
+def plan(m: int, n: int, k: int, dtype: npt.DTypeLike, groups: int = 1, rows: int = 1) -> Plan:
+    """Return the plan for `groups` products (m, k) (k, n), `rows` as in choose_tile.
 
     A product with few output tiles and a long sum, above all a filter gradient, is split along k until there are
-    enough blocks. No split is empty.
+    enough blocks. No split is empty, and a sum of at most LONGEST_UNSPLIT terms is never split.
     """
-    tile = choose_tile(m, n, dtype)
+    tile = choose_tile(m, n, dtype, rows)
     tiles = ceil_div(m, tile.bm) * ceil_div(n, tile.bn)
     splits = max(min(ceil_div(_ENOUGH_BLOCKS, tiles * groups), k // _SHORTEST_SPLIT), 1)
     tiles_k = ceil_div(k, tile.bk)

@@ -201,6 +201,11 @@ class Optimizer(ABC):
         return int(to_host(self._iterations)[0])
 
     @property
+    def hyperparameters(self) -> tuple[Any, ...]:
+        """The plain attributes, on which the launches of a step depend; not the learning rate."""
+        return tuple(value for value in vars(self).values() if value is None or isinstance(value, (int, float, str)))
+
+    @property
     def variables(self) -> dict[str, Array]:
         """Everything that a checkpoint must keep: 'iterations', 'learning_rate', and 'dense/kernel/momentum' etc."""
         slots = {f"{path}/{name}": slot for path, slots in self._slots.items() for name, slot in slots.items()}

@@ -22,7 +22,10 @@ class Compiled(Network):
     optimizer: Optimizer | None = None
     loss: Loss | None = None
     _asked_metrics: Sequence[Any] = ()
+    run_eagerly = False
     _metrics: list[Metric] | None = None  # None until the output's shape is known
+    _step: Step | None = None
+    _step_parts: tuple[object, ...] = ()  # what _step was made for
 
     def compile(
         self,
@@ -36,14 +39,14 @@ class Compiled(Network):
         """Choose how to train: an optimizer, a loss and a list of metrics, by name or as objects.
 
         The optimizer is Adam if none is named (Keras's default, RMSprop, is not here yet). A loss is needed to fit and
-        to evaluate. `run_eagerly` and `jit_compile` are taken for Keras's sake: they change nothing. ValueError for an
-        unknown name, with the known ones.
+        to evaluate. On a GPU a step becomes one CUDA graph, unless `run_eagerly`; `jit_compile` is taken for Keras's
+        sake and changes nothing. ValueError for an unknown name, with the known ones.
 
         >>> model = Sequential([Input((4,)), Dense(3, activation="softmax")])
         >>> model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         """
         where = f"{self.where}.compile"
-        arguments.boolean(where, "run_eagerly", run_eagerly)
+        run_eagerly = arguments.boolean(where, "run_eagerly", run_eagerly)
         arguments.choice(where, "jit_compile", jit_compile, (True, False, "auto"))
         new_optimizer = optimizers.get(optimizer, f"{where}: optimizer")
         new_loss = None if loss is None else losses.get(loss, f"{where}: loss")
@@ -53,7 +56,7 @@ class Compiled(Network):
         names = [metrics_module.get(metric, where=f"{where}: metrics").name for metric in asked]
         if len({"loss", *names}) <= len(names):
             raise ValueError(f"{where}: metrics must have different names, none of them 'loss'; got {names}")
-        self.optimizer, self.loss = new_optimizer, new_loss
+        self.optimizer, self.loss, self.run_eagerly = new_optimizer, new_loss, run_eagerly
         self._asked_metrics, self._metrics = asked, None
         self.compiled = True
 
@@ -87,7 +90,8 @@ class Compiled(Network):
             metric if isinstance(metric, (str, Mapping)) else serialize(metrics_module.get(metric))
             for metric in self._asked_metrics
         ]
-        return {"optimizer": serialize(self.optimizer), "loss": serialize(self.loss), "metrics": named}
+        config = {"optimizer": serialize(self.optimizer), "loss": serialize(self.loss), "metrics": named}
+        return config | ({"run_eagerly": True} if self.run_eagerly else {})
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """Compile the model as the one was whose `get_compile_config` gave `config`."""
@@ -98,4 +102,14 @@ class Compiled(Network):
         """Return what trains and evaluates batches; the model must be compiled and built."""
         assert self.loss is not None and self.optimizer is not None
         self.optimizer.build(self.weights)
-        return Step(self, self.loss, self.metrics, self.optimizer)
+        return Step(self, self.loss, self.metrics, self.optimizer, self.run_eagerly)
+
+    def _step_on_batches(self) -> Step:
+        """Return the step for batches that the user hands over one by one; the same as long as it is valid."""
+        assert self.loss is not None and self.optimizer is not None
+        self.optimizer.build(self.weights)
+        step, parts = self._step, (self.loss, self.metrics, self.optimizer, self.run_eagerly)
+        if step is None or any(one is not other for one, other in zip(parts, self._step_parts, strict=True)):
+            step, self._step_parts = self._new_step(), parts
+            self._step = step
+        return step

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Hashable
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -18,6 +20,7 @@ from gpunet.backend.arrays import (
     contiguous,
     device_of,
     empty,
+    empty_like,
     free_memory,
     is_array,
     to_device,
@@ -34,9 +37,45 @@ RESIDENT_SHARE = 0.25
 
 _UPLOADED_AT_ONCE = 2**25  # bytes of a file, to keep what the host has to hold small
 
-# x, or x and y; valid until the next batch is asked for.
-Batch: TypeAlias = tuple[Array, ...]
+Arrays: TypeAlias = tuple[Array, ...]  # x, or x and y
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch: `take` gives its arrays on the device, once, valid until the next batch is asked for.
+
+    With a `key`, to take it is work of the device alone, which is the same for all batches of one key, and gives the
+    same arrays: a graph can do it again. Arrays without a key lie at any address.
+    """
+
+    take: Callable[[], Arrays]
+    key: Hashable = None
+
+
+def ready(arrays: Arrays) -> Batch:
+    """Return the batch of `arrays`."""
+    return Batch(lambda: arrays)
+
+
 Batches: TypeAlias = Generator[Batch, None, None]
+
+
+class Inputs:
+    """Arrays at fixed addresses, into which batches from any address are copied, so that a graph finds them."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[Hashable, Arrays] = {}  # by what such a batch looks like
+
+    def placed(self, batch: Batch) -> Batch:
+        """Return a batch with a key that has the arrays of `batch`."""
+        given = batch.take()
+        key = tuple((array.shape, array.dtype.name) for array in given)
+        if key not in self._arrays:
+            self._arrays[key] = tuple(map(empty_like, given))
+        arrays = self._arrays[key]
+        for target, source in zip(arrays, given, strict=True):
+            assign(target, source)
+        return Batch(lambda: arrays, key)
 
 
 class Feed(Protocol):
@@ -44,7 +83,7 @@ class Feed(Protocol):
 
     @property
     def steps(self) -> int | None:
-        """How many batches an epoch has; None as long as nobody can tell."""
+        """How many batches an epoch has; None if nobody can tell."""
 
     @property
     def taken(self) -> int:
@@ -79,9 +118,9 @@ def _is_on(array: object, device: Device) -> bool:
 class Resident:
     """A set that lies on the device: copied there once, in its own dtype, or there from the start.
 
-    Batches are gathered by index, by work of the device alone: `next` can be captured in a graph. All it reads and
-    writes lies at addresses that never change: `sources`, the `order` of the running pass, the `position` in it, and
-    for each batch size one batch. The host uploads `order` when a pass begins.
+    Batches are gathered by index, by work of the device alone, which can be captured in a graph: all that it reads and
+    writes lies at addresses that never change. These are `sources`, the `order` of the running pass, the `position` in
+    it, and for each size one batch. The host uploads `order` when a pass begins.
     """
 
     def __init__(self, samples: Samples, schedule: Schedule, device: Device) -> None:
@@ -93,7 +132,7 @@ class Resident:
         self._device = device
         self._columns = samples.columns
         self._schedule = schedule
-        self._batches: dict[int, Batch] = {}  # by size
+        self._batches: dict[int, Arrays] = {}  # by size
         self._uploaded: HostArray | None = None  # what `order` has
         self._reached = -1  # what `position` has
 
@@ -109,11 +148,12 @@ class Resident:
                 self._uploaded = cut.order
             if cut.start != self._reached:
                 assign(self.position, np.array([cut.start]))
-            self._reached = cut.stop
+            self._reached = -1  # nobody knows, if the loop ends here
             self.taken += cut.size
-            yield self.next(cut.size)
+            yield Batch(partial(self.next, cut.size), (id(self), cut.size))
+            self._reached = cut.stop
 
-    def next(self, size: int) -> Batch:
+    def next(self, size: int) -> Arrays:
         """Return the next `size` samples of the pass, and move on."""
         batch = self._batch(size)
         for source, out in zip(self.sources, batch, strict=True):
@@ -121,7 +161,7 @@ class Resident:
         move_on(self.position, size)
         return batch
 
-    def _batch(self, size: int) -> Batch:
+    def _batch(self, size: int) -> Arrays:
         if size not in self._batches:
             self._batches[size] = tuple(empty((size, *c.row), c.dtype, self._device) for c in self._columns)
         return self._batches[size]
@@ -165,17 +205,17 @@ class Streamed:
                     column.fill(cut, host)
                 self.taken += cut.size
                 try:
-                    yield slot.send()
+                    yield ready(slot.send())
                 finally:
                     slot.release()
         finally:
             self._ring.close()
 
 
-def whole(samples: Samples, device: Device) -> Batch:
+def whole(samples: Samples, device: Device) -> Arrays:
     """Return copies of all `samples` on `device`, as one batch."""
     if any(_is_on(column.array, device) and device.kind is not Kind.CPU for column in samples.columns):
-        return next(Resident(samples, Schedule(len(samples), len(samples)), device).epoch())
+        return next(Resident(samples, Schedule(len(samples), len(samples)), device).epoch()).take()
     batch = []
     for column in samples.columns:
         values = column.array if column.prepare is None else column.read(np.arange(len(column)))

@@ -64,7 +64,7 @@ def _train_epoch(
     callbacks.call("on_epoch_begin", epoch, {})
     for number, batch in enumerate(batches):
         callbacks.call("on_train_batch_begin", number, {})
-        step.train(*batch)
+        step.train(batch)
         logs = step.results() if callbacks.wants_logs("on_train_batch_end") else {}
         callbacks.call("on_train_batch_end", number, logs)
         interruption.check()
@@ -82,7 +82,7 @@ def evaluate(step: Step, feed: Feed, callbacks: CallbackList, interruption: Inte
         callbacks.call("on_test_begin", {})
         for number, batch in enumerate(batches):
             callbacks.call("on_test_batch_begin", number, {})
-            step.test(*batch)
+            step.test(batch)
             logs = step.results() if callbacks.wants_logs("on_test_batch_end") else {}
             callbacks.call("on_test_batch_end", number, logs)
             if interruption is not None:
@@ -100,7 +100,7 @@ def predict(model: Trainer, feed: Feed, callbacks: CallbackList, on_device: bool
         assert batches is not None, "a new feed has a batch"
         for number, batch in enumerate(batches):
             callbacks.call("on_predict_batch_begin", number, {})
-            y = predict_batch(model, *batch)
+            y = predict_batch(model, *batch.take())
             outputs.append(_copied(y) if on_device else _on_host(y))
             callbacks.call("on_predict_batch_end", number, {"outputs": outputs[-1]})
     callbacks.call("on_predict_end", {})

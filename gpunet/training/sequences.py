@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from gpunet.backend.arrays import Device, HostArray, Shape
 from gpunet.backend.random import Purpose, Stream, new_stream
 from gpunet.backend.streaming import Layout, Ring
-from gpunet.training.feeding import Batch, Batches
+from gpunet.training.feeding import Batch, Batches, ready
 from gpunet.training.samples import reads_by_slices
 
 # The arrays of a batch on the host, checked, and what they become on the device.
@@ -21,9 +21,9 @@ Checked: TypeAlias = tuple[Sequence[HostArray], Sequence[Layout]]
 def makes_batches(x: object) -> bool:
     """Tell whether `x` hands out batches: an iterator, an iterable, or a data set with len() and items.
 
-    Lists, and whatever is an array or becomes one, hold samples.
+    Lists and Python's other sequences, and whatever is an array or becomes one, hold samples.
     """
-    if isinstance(x, (list, tuple, str, bytes, dict)) or hasattr(x, "__array__") or reads_by_slices(x):
+    if isinstance(x, (Sequence, Mapping)) or hasattr(x, "__array__") or reads_by_slices(x):
         return False
     return hasattr(x, "__iter__") or _is_dataset(x)
 
@@ -65,7 +65,6 @@ class Sequences:
         self._restart = restart
         self._ring = Ring(device)
         self._fetched = 0  # batches so far, for errors to count them
-        self._last_steps: int | None = None  # of the epoch before
         self._tell("on_epoch_begin")
         self._pass = self._new_pass()
         self._waiting = self._fetch()  # the first batch of the next epoch
@@ -76,9 +75,7 @@ class Sequences:
 
     @property
     def steps(self) -> int | None:
-        if self._steps is not None:
-            return self._steps
-        return len(self._data) if _is_dataset(self._data) else self._last_steps
+        return len(self._data) if self._steps is None and _is_dataset(self._data) else self._steps
 
     def epoch(self) -> Batches | None:
         if not self._is_begun:
@@ -120,7 +117,6 @@ class Sequences:
                 f"{self._where}: x must have {self._steps} batches for this epoch; got {count}: the epoch ends here",
                 stacklevel=2,
             )
-        self._last_steps = count
         self._tell("on_epoch_end")
 
     def _send(self, checked: Checked) -> Iterator[Batch]:
@@ -131,7 +127,7 @@ class Sequences:
             host[...] = array
         self.taken += layouts[0].shape[0]
         try:
-            yield slot.send()
+            yield ready(slot.send())
         finally:
             slot.release()
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from gpunet.backend.arrays import Array, device_of
 from gpunet.backend.threads import one_blas_thread
+from gpunet.layers.base import Backward
 from gpunet.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from gpunet.metrics import Mean, Metric
 from gpunet.networks.network import Network
@@ -22,31 +23,50 @@ from gpunet.ops.accumulation import accumulate_mean
 from gpunet.ops.softmax import softmax
 from gpunet.ops.trace import BACKWARD, UPDATE, part
 from gpunet.optimizers import Optimizer
+from gpunet.training.capture import Captures
+from gpunet.training.feeding import Batch, Inputs
 
 
 class Step:
-    """The steps of one network under one loss, with the running means of the loss and of the metrics."""
+    """The steps of one network under one loss, with the running means of the loss and of the metrics.
 
-    def __init__(self, network: Network, loss: Loss, metrics: Sequence[Metric], optimizer: Optimizer) -> None:
-        fused = _loss_from_logits(network, loss)
+    `eager` runs every step as it is; else steps on a device are captured as graphs (training/capture.py).
+    """
+
+    def __init__(
+        self, network: Network, loss: Loss, metrics: Sequence[Metric], optimizer: Optimizer, eager: bool = False
+    ) -> None:
         self.network = network
         self.optimizer = optimizer
         self.metrics = metrics
         self._mean_loss = Mean("loss")
-        self._loss = loss if fused is None else fused
-        self._forward = network.forward if fused is None else network.forward_logits
-        self._softmax_for_metrics = fused is not None and any(metric.needs_probabilities for metric in metrics)
+        self._loss = loss
+        self._loss_of_logits = _from_logits(loss)
+        self._captures = Captures(network.where, network.device, wanted=not eager)
+        self._inputs = Inputs()
+
+    def train(self, batch: Batch) -> None:
+        """Change the trainable parameters once, by the gradients of a batch (x, y)."""
+        self._run("train", self._train, batch)
+
+    def test(self, batch: Batch) -> None:
+        """Add the loss and the metrics of a batch (x, y), and change nothing else."""
+        self._run("test", self._test, batch)
+
+    def _run(self, name: str, work: Callable[..., None], batch: Batch) -> None:
+        """Do `work` on the arrays of `batch`, as a graph if possible."""
+        if self._captures.wanted and batch.key is None:
+            batch = self._inputs.placed(batch)
+        self._captures.run((name, batch.key), lambda: work(*batch.take()), self.optimizer.hyperparameters)
 
     @one_blas_thread()
-    def train(self, x: Array, y: Array) -> None:
-        """Change the trainable parameters once, by the gradients of the batch (x, y)."""
+    def _train(self, x: Array, y: Array) -> None:
         self.network.prepare_gradients()
         parameters = self.network.trainable_parameters
         self.optimizer.arrange(parameters)
         for parameter in parameters:
             parameter.gradient = None  # an interrupted step may have left some
-        y_pred, backward = self._forward(x, True)
-        loss_backward = self._record(x, y, y_pred)
+        loss_backward, backward = self._forward(x, y, True)
         with part("loss", BACKWARD):
             dz = loss_backward()
         backward(dz)
@@ -54,24 +74,28 @@ class Step:
             self.optimizer.apply(parameters)
 
     @one_blas_thread()
-    def test(self, x: Array, y: Array) -> None:
-        """Add the loss and the metrics of the batch (x, y), and change nothing else."""
+    def _test(self, x: Array, y: Array) -> None:
         self.optimizer.arrange(self.network.trainable_parameters)
-        y_pred, _ = self._forward(x, False)
-        self._record(x, y, y_pred)
+        self._forward(x, y, False)
 
-    def _record(self, x: Array, y: Array, y_pred: Array) -> Callable[[], Array]:
-        """Add the total loss, weighted by the batch's size, and the metrics to the running means; return backward."""
-        state = self._mean_loss.state_on(device_of(x))
+    def _forward(self, x: Array, y: Array, training: bool) -> tuple[Callable[[], Array], Backward]:
+        """Run the network and the loss; return the backward passes of both.
+
+        The total loss, weighted by the batch's size, and the metrics are added to the running means.
+        """
+        loss = self._loss_of_logits if self.network.ends_in_softmax else None
+        y_pred, backward = (self.network.forward if loss is None else self.network.forward_logits)(x, training)
+        record = self._mean_loss.state_on(device_of(x))
         with part("loss"):
-            _, backward = self._loss.forward(y, y_pred, state)
+            _, loss_backward = (loss or self._loss).forward(y, y_pred, record)
             for penalty in (*self.optimizer.penalties(), *self.network.activity_losses):
-                accumulate_mean(state, penalty, len(y), 0)
+                accumulate_mean(record, penalty, len(y), 0)
+        needs_softmax = loss is not None and any(metric.needs_probabilities for metric in self.metrics)
         with part("metrics"):
-            shown = softmax(y_pred) if self._softmax_for_metrics else y_pred
+            shown = softmax(y_pred) if needs_softmax else y_pred
             for metric in self.metrics:
                 metric.update_state(y, shown)
-        return backward
+        return loss_backward, backward
 
     def reset(self) -> None:
         """Begin new means."""
@@ -90,8 +114,8 @@ def predict(network: Network, x: Array) -> Array:
     return y
 
 
-def _loss_from_logits(network: Network, loss: Loss) -> Loss | None:
-    """Return the loss that runs as one op with the final softmax of `network`, stable for any logits; None if none."""
+def _from_logits(loss: Loss) -> Loss | None:
+    """Return the loss that runs as one op with a final softmax, stable for any logits; None if there is none."""
     if isinstance(loss, (CategoricalCrossentropy, SparseCategoricalCrossentropy)):
-        return loss.with_logits() if network.ends_in_softmax and not loss.from_logits else None
+        return None if loss.from_logits else loss.with_logits()
     return None

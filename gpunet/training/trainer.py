@@ -9,7 +9,7 @@ from gpunet import arguments
 from gpunet.backend.arrays import CPU, Array, device_of, is_array, to_device, to_host
 from gpunet.training import loops
 from gpunet.training.callback import Callback, CallbackList, Logs, check_callbacks
-from gpunet.training.feeding import whole
+from gpunet.training.feeding import ready, whole
 from gpunet.training.history import History
 from gpunet.training.intake import Batching, Intake
 from gpunet.training.progress import ProgressBar, print_text
@@ -145,17 +145,17 @@ class Trainer(Intake):
         Like `evaluate`, it returns the loss alone, a list or a dict.
         """
         batch = whole(self._samples(f"{self.where}.train_on_batch", x, y), self.device)
-        step = self._new_step()
+        step = self._step_on_batches()
         step.reset()
-        step.train(*batch)
+        step.train(ready(batch))
         return _results(step.results(), return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, *, return_dict: bool = False) -> Any:
         """Return the loss (and metrics) of all samples as one batch, in the form that `evaluate` has."""
         batch = whole(self._samples(f"{self.where}.test_on_batch", x, y), self.device)
-        step = self._new_step()
+        step = self._step_on_batches()
         step.reset()
-        step.test(*batch)
+        step.test(ready(batch))
         return _results(step.results(), return_dict)
 
     def predict_on_batch(self, x: Any) -> Array:

@@ -1,0 +1,298 @@
+"""Convolution, activation and max-pooling by 2 x 2 as one op (kernels/convolution_pooling.cu), and its gradients.
+
+Results are those of `convolution` and `max_pooling` one after the other, bit for bit, but what lies between the two is
+never stored for the whole batch: on a device the maxima are taken where the sums end, on the CPU block by block, while
+a block is in the cache. dz, the gradient of the convolution before its activation, is computed as it is needed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from gpunet import arguments
+from gpunet.backend.arrays import Array, HostArray, Kind, Shape, common_device, contiguous, empty
+from gpunet.backend.launch import ceil_div
+from gpunet.ops import contract, tiles
+from gpunet.ops.activation import Activation, activate_host, gradient_host, unread_by_gradients
+from gpunet.ops.convolution import (
+    BlockOfDz,
+    Geometry,
+    Sizes,
+    by_group,
+    input_gradient_host,
+    kernel_gradient_host,
+    multiply,
+    sizes_of,
+    weights_host,
+)
+from gpunet.ops.im2col import window_matrices
+from gpunet.ops.trace import op
+from gpunet.ops.windows import PADDINGS
+
+POOL = 2  # the size and the stride of the pooling's windows, in both directions
+# Of taps. Longer sums may be split, and kernels keep parts of them in memory; they take so much arithmetic that the
+# memory traffic saved would hardly show.
+LONGEST_SUM = tiles.LONGEST_UNSPLIT
+
+_FILE = "convolution_pooling.cu"
+_GRADIENT_FILE = "convolution_pooling_gradient.cu"
+_WINDOW = POOL * POOL
+
+
+def _flops(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry, padding: str) -> int:
+    z = math.prod(sizes_of("convolution_pooling", x.shape, w.shape, geometry).y)
+    return z * (2 * math.prod(w.shape[:3]) + (b is not None) + activation.flops + 1)
+
+
+def _input_gradient_flops(
+    dy: Array,
+    saved: Array,
+    winner: Array,
+    w: Array,
+    activation: Activation,
+    geometry: Geometry,
+    padding: str,
+    input_shape: Shape,
+) -> int:
+    z = math.prod(sizes_of("convolution_pooling", input_shape, w.shape, geometry).y)
+    return 2 * z * math.prod(w.shape[:3]) + dy.size * activation.flops
+
+
+def _kernel_gradient_flops(
+    x: Array,
+    dy: Array,
+    saved: Array,
+    winner: Array,
+    activation: Activation,
+    geometry: Geometry,
+    padding: str,
+    dw: Array,
+    db: Array | None,
+) -> int:
+    z = math.prod(sizes_of("convolution_pooling", x.shape, dw.shape, geometry).y)
+    return 2 * z * math.prod(dw.shape[:3]) + dy.size * (activation.flops + (db is not None))
+
+
+@op(_flops)
+def convolution_pooling(
+    x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry, padding: str
+) -> tuple[Array, Array, Array]:
+    """y[n,u,v,f] = the maximum over r, s in {0, 1} of f(z[n, 2u + r, 2v + s, f]), z the convolution of x, w and b.
+
+    x (N, H, W, C), w (R, S, C / groups, F), b (F,) or None; z is (N, P, Q, F). Returns (y, saved, winner), all
+    (N, U, V, F), where U is P / 2, rounded down for `padding` 'valid' and up for 'same'. `saved` is y, or z of the
+    maximum for activations with `saves_input`; winner, uint8, is 2 r + s of the first maximum. NaN is greater than any
+    number. ValueError as from `convolution`, for sums of more than LONGEST_SUM terms, R S C / groups, and for z without
+    a window.
+
+    >>> x, w = np.float32([1, 2, 4, 3]).reshape(1, 2, 2, 1), np.ones((1, 1, 1, 1), np.float32)
+    >>> y, _, winner = convolution_pooling(x, w, None, Activation.RELU, Geometry(), "valid")
+    >>> y.item(), winner.item()
+    (4.0, 2)
+    """
+    where = "convolution_pooling"
+    device = contract.floats(where, x=x, w=w, b=b)
+    contract.has_rank(where, "x", x, 4, "(N, H, W, C)")
+    sizes = sizes_of(where, x.shape, w.shape, geometry)
+    shape = _pooled_shape(where, sizes, padding)
+    if b is not None:
+        contract.has_shape(where, "b", b, (w.shape[3],))
+    y = empty(shape, x.dtype, device)
+    z = empty(shape, x.dtype, device) if activation.saves_input else None
+    winner = empty(shape, np.uint8, device)
+    if device.kind is Kind.CPU:
+        _convolution_pooling_host(x, w, b, y, z, winner, activation, sizes)
+    else:
+        rows = _WINDOW * y.size // shape[3]
+        plan = tiles.plan(rows, sizes.group_filters, sizes.taps, x.dtype, geometry.groups, _WINDOW)
+        inputs = (contiguous(x), contiguous(w), None if b is None else contiguous(b))
+        args = (*inputs, y, z, winner, *shape[1:3], *sizes.kernel_arguments())
+        tiles.run(_FILE, where, plan, args, x.dtype, activation)
+    return y, y if z is None else z, winner
+
+
+@op(_input_gradient_flops, unread=unread_by_gradients)
+def convolution_pooling_input_gradient(
+    dy: Array,
+    saved: Array,
+    winner: Array,
+    w: Array,
+    activation: Activation,
+    geometry: Geometry,
+    padding: str,
+    input_shape: Shape,
+) -> Array:
+    """dx[n,h,w,c] = sum of dz w over all windows and taps that saw the pixel; dx has `input_shape`.
+
+    dz, of the shape of z, is dy f'(z) at each window's winner and 0 elsewhere; dy, saved and winner are (N, U, V, F).
+    """
+    where = "convolution_pooling_input_gradient"
+    device = contract.floats(where, dy=dy, saved=saved, w=w)
+    sizes = sizes_of(where, input_shape, w.shape, geometry)
+    shape = _pooled_shape(where, sizes, padding)
+    _check_pooled(where, shape, dy, saved, winner)
+    if device.kind is Kind.CPU:
+        return input_gradient_host(_dz_host(dy, saved, winner, activation, sizes), w, sizes)
+    dx = empty(sizes.x, dy.dtype, device)
+    r, s, group_channels, _ = w.shape
+    plan = tiles.plan(dx.size // dx.shape[3], group_channels, r * s * sizes.group_filters, dy.dtype, geometry.groups)
+    partial = plan.workspace(dx.size, dy.dtype, device)
+    inputs = (contiguous(dy), contiguous(saved), contiguous(winner), contiguous(w))
+    outputs = (dx, None) if partial is None else (None, partial)
+    args = (*inputs, *outputs, *shape[1:3], *sizes.kernel_arguments())
+    tiles.run(_GRADIENT_FILE, where, plan, args, dy.dtype, activation)
+    if partial is not None:
+        tiles.finish(partial, dx)
+    return dx
+
+
+@op(_kernel_gradient_flops, unread=unread_by_gradients)
+def convolution_pooling_kernel_gradient(
+    x: Array,
+    dy: Array,
+    saved: Array,
+    winner: Array,
+    activation: Activation,
+    geometry: Geometry,
+    padding: str,
+    dw: Array,
+    db: Array | None,
+) -> None:
+    """dw[r,s,c,f] = sum of x dz over all windows, db[f] = sum of dz, dz that of convolution_pooling_input_gradient.
+
+    Written into the C-contiguous arrays dw (R, S, C / groups, F) and db (F,); without a bias db is None.
+    """
+    where = "convolution_pooling_kernel_gradient"
+    device = contract.floats(where, x=x, dy=dy, saved=saved, dw=dw, db=db)
+    contract.has_rank(where, "x", x, 4, "(N, H, W, C)")
+    sizes = sizes_of(where, x.shape, dw.shape, geometry)
+    shape = _pooled_shape(where, sizes, padding)
+    _check_pooled(where, shape, dy, saved, winner)
+    contract.is_output(where, dw.shape, dw=dw)
+    contract.is_output(where, dw.shape[3:], db=db)
+    if device.kind is Kind.CPU:
+        kernel_gradient_host(x, _dz_host(dy, saved, winner, activation, sizes), sizes, dw, db)
+        return
+    (n, p, q, filters), with_bias = sizes.y, db is not None
+    plan = tiles.plan(sizes.taps, sizes.group_filters, n * p * q, x.dtype, geometry.groups)
+    # A split holds dw and db behind each other, so that one kernel adds both up.
+    partial = plan.workspace(sizes.taps * filters + filters * with_bias, x.dtype, device)
+    inputs = (contiguous(x), contiguous(dy), contiguous(saved), contiguous(winner))
+    outputs = (dw, db, None) if partial is None else (None, None, partial)
+    args = (*inputs, *outputs, int(with_bias), *shape[1:3], *sizes.kernel_arguments())
+    tiles.run(_GRADIENT_FILE, where, plan, args, x.dtype, activation)
+    if partial is not None:
+        tiles.finish(partial, dw, tail=db)
+
+
+def _pooled_shape(where: str, sizes: Sizes, padding: str) -> Shape:
+    """Return the shape of y; ValueError if there is no window or if sums are too long."""
+    arguments.choice(where, "padding", padding, PADDINGS)
+    if sizes.taps > LONGEST_SUM:
+        raise ValueError(
+            f"{where}: w must have at most {LONGEST_SUM} taps, R S C / groups; got {sizes.taps}; "
+            f"use convolution and max_pooling"
+        )
+    n, p, q, f = sizes.y
+    if padding == "same":
+        return n, ceil_div(p, POOL), ceil_div(q, POOL), f
+    if min(p, q) < POOL:
+        raise ValueError(
+            f"{where}: the convolution's output must be at least {(POOL, POOL)} for padding 'valid'; got {(p, q)}; "
+            f"use padding='same' or a bigger input"
+        )
+    return n, p // POOL, q // POOL, f
+
+
+def _check_pooled(where: str, shape: Shape, dy: Array, saved: Array, winner: Array) -> None:
+    """Check what the gradients take of the shape of y."""
+    common_device(where, dy=dy, winner=winner)
+    for name, array in (("dy", dy), ("saved", saved), ("winner", winner)):
+        contract.has_shape(where, name, array, shape)
+    contract.has_dtype(where, "winner", winner, np.uint8)
+
+
+def _convolution_pooling_host(
+    x: HostArray,
+    w: HostArray,
+    b: HostArray | None,
+    y: HostArray,
+    saved: HostArray | None,
+    winner: HostArray,
+    activation: Activation,
+    sizes: Sizes,
+) -> None:
+    """Fill y, winner, and saved if it is wanted, block by block of z."""
+    weights = weights_host(w, b, sizes)
+    with_ones = b is not None
+    for (images, rows), matrix in window_matrices(x, sizes.w, sizes.out_size, sizes.geometry, with_ones):
+        z = np.empty((images.stop - images.start, rows.stop - rows.start, *sizes.y[2:]), x.dtype)
+        multiply(matrix, weights, out=by_group(z, sizes))
+        values = z if saved is None else np.empty_like(z)
+        activate_host(z, activation, out=values)
+        block = images, _windows_in(rows, y)
+        _maxima(values, y[block], winner[block])
+        if saved is not None:
+            elements = _elements(z, saved[block].shape)
+            saved[block] = np.take_along_axis(elements, winner[block][np.newaxis], axis=0)[0]
+
+
+def _windows_in(rows: slice, y: HostArray) -> slice:
+    """Return the windows over `rows` of z, the first of which is even."""
+    return slice(rows.start // POOL, min(ceil_div(rows.stop, POOL), y.shape[1]))
+
+
+def _elements(values: HostArray, shape: Shape) -> HostArray:
+    """Return the elements of the windows of `values` (N, P, Q, F), as (4, *shape); those outside are -infinity."""
+    elements = np.empty((_WINDOW, *shape), values.dtype)
+    if shape[1] * POOL > values.shape[1] or shape[2] * POOL > values.shape[2]:
+        elements[...] = -np.inf
+    for number, element in enumerate(elements):
+        inside = _places(values, number, shape)
+        element[:, : inside.shape[1], : inside.shape[2]] = inside
+    return elements
+
+
+def _places(values: HostArray, number: int, shape: Shape) -> HostArray:
+    """Return the elements `number` of those windows that have one, as a view; `shape` is that of y."""
+    r, s = divmod(number, POOL)
+    return values[:, r::POOL, s::POOL][:, : shape[1], : shape[2]]
+
+
+def _maxima(values: HostArray, y: HostArray, winner: HostArray) -> None:
+    """Fill y and winner from a block of f(z)."""
+    if y.size == 0:  # the last row of z, in no window
+        return
+    elements = _elements(values, y.shape)
+    np.max(elements, axis=0, out=y)
+    if np.isnan(y).any():
+        winner[...] = elements.argmax(axis=0)  # the first NaN, if there is one; three times slower
+        return
+    # The number of the first maximum is how many elements come before it: those that are smaller, as are all before.
+    smaller = elements[0] != y
+    winner[...] = smaller
+    for element in elements[1:-1]:
+        smaller &= element != y
+        winner += smaller
+
+
+def _dz_host(dy: HostArray, saved: HostArray, winner: HostArray, activation: Activation, sizes: Sizes) -> BlockOfDz:
+    """Return the function that computes dz for a block: dy f'(z) at the winners, 0 elsewhere."""
+    integer = np.dtype(f"i{dy.itemsize}")
+
+    def block(images: slice, rows: slice) -> HostArray:
+        part = images, _windows_in(rows, dy)
+        dmaxima, winners = gradient_host(dy[part], saved[part], activation), winner[part]
+        dz = np.empty((len(winners), rows.stop - rows.start, *sizes.y[2:]), dy.dtype)
+        dz[:, POOL * winners.shape[1] :] = 0
+        dz[:, :, POOL * winners.shape[2] :] = 0
+        for number in range(_WINDOW):
+            place = _places(dz, number, winners.shape)
+            inside = slice(None), slice(place.shape[1]), slice(place.shape[2])
+            # As integers, bits times 0 or 1: exact for infinities, and twice as fast as numpy.where, which branches.
+            np.multiply(dmaxima[inside].view(integer), winners[inside] == number, out=place.view(integer))
+        return dz
+
+    return block

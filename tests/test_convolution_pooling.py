@@ -1,0 +1,379 @@
+"""Convolution and max-pooling by 2 x 2 as one op: values, winners and gradients, on every tile.
+
+The kernels are convolution_pooling.cu and convolution_pooling_gradient.cu.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import checks
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpunet.backend import emulator
+from gpunet.backend.arrays import CPU, Device
+from gpunet.ops import tiles
+from gpunet.ops.activation import Activation
+from gpunet.ops.convolution import (
+    Geometry,
+    convolution,
+    convolution_input_gradient,
+    convolution_kernel_gradient,
+)
+from gpunet.ops.convolution_pooling import (
+    LONGEST_SUM,
+    convolution_pooling,
+    convolution_pooling_input_gradient,
+    convolution_pooling_kernel_gradient,
+)
+from gpunet.ops.im2col import blocks
+from gpunet.ops.pooling import max_pooling, max_pooling_gradient
+
+RELU, LINEAR, GELU = Activation.RELU, Activation.LINEAR, Activation.GELU
+
+# Shapes of x and w, geometry, padding of the pooling. (P, Q) is the size of the convolution's output.
+CASES = {
+    "even": ((2, 8, 6, 3), (3, 3, 3, 5), Geometry(), "valid"),  # (6, 4)
+    "odd rows and columns, valid": ((2, 7, 9, 3), (3, 3, 3, 5), Geometry(), "valid"),  # (5, 7)
+    "odd rows and columns, same": ((2, 7, 9, 3), (3, 3, 3, 5), Geometry(), "same"),
+    "odd rows": ((1, 5, 6, 2), (3, 3, 2, 4), Geometry(), "same"),  # (3, 4)
+    "odd columns": ((1, 6, 5, 2), (3, 3, 2, 4), Geometry(), "same"),  # (4, 3)
+    "one pixel": ((2, 1, 1, 1), (1, 1, 1, 1), Geometry(), "same"),
+    "one window": ((1, 3, 3, 1), (2, 2, 1, 1), Geometry(), "valid"),
+    "padding": ((2, 6, 7, 1), (3, 3, 1, 4), Geometry(pads=((1, 1), (0, 2))), "same"),
+    "strides": ((2, 9, 11, 2), (3, 3, 2, 3), Geometry((2, 3)), "same"),
+    "dilation": ((1, 12, 9, 2), (3, 2, 2, 3), Geometry(dilation=(3, 4)), "valid"),
+    "all at once": ((2, 13, 12, 6), (3, 2, 2, 9), Geometry((2, 3), (2, 1), ((2, 1), (0, 3)), 3), "same"),
+    "depthwise": ((2, 6, 5, 7), (3, 3, 1, 7), Geometry(pads=((1, 1), (1, 1)), groups=7), "valid"),
+}
+
+# Rows (four a window) and filters near the edges of the forward's tiles: shapes of x and w.
+EDGES = {
+    tiles.NARROW: [((1, 6, 8, 2), (1, 1, 2, 31)), ((1, 8, 8, 5), (1, 1, 5, 32)), ((5, 9, 9, 2), (3, 3, 2, 17))],
+    tiles.MEDIUM: [((1, 6, 10, 2), (1, 1, 2, 65)), ((1, 8, 8, 5), (1, 1, 5, 64)), ((3, 10, 9, 4), (3, 3, 4, 63))],
+    tiles.LARGE: [((9, 31, 33, 2), (1, 1, 2, 129)), ((8, 32, 32, 3), (1, 1, 3, 128))],
+}
+
+
+def _arrays(x_shape: Any, w_shape: Any, geometry: Geometry, padding: str, dtype: type = np.float32) -> Any:
+    """Return x, w, b, dy."""
+    x, w, b = (checks.normal(*s, seed=i, dtype=dtype) for i, s in enumerate([x_shape, w_shape, w_shape[3:]]))
+    shape = oracle.convolution_z(x, w, b, **vars(geometry)).shape
+    dy = checks.normal(*oracle.pooled_shape(shape, (2, 2), (2, 2), padding), seed=3, dtype=dtype)
+    return x, w, b, dy
+
+
+def _gradients(device: Device, arrays: Any, compute: Any) -> tuple[Any, Any]:
+    """Return (dw, db) that `compute` writes."""
+    _, w, b, _ = arrays
+    dw, db = checks.on(device, np.empty_like(w), None if b is None else np.empty_like(b))
+    compute(dw, db)
+    return dw, db
+
+
+def _run(device: Device, arrays: Any, geometry: Geometry, padding: str, activation: Activation = RELU) -> Any:
+    """Return winner, y, dx, dw, db."""
+    x, w, b, dy = checks.on(device, *arrays)
+    how = activation, geometry, padding
+    y, saved, winner = convolution_pooling(x, w, b, *how)
+    dx = convolution_pooling_input_gradient(dy, saved, winner, w, *how, x.shape)
+    dw, db = _gradients(
+        device, arrays, lambda dw, db: convolution_pooling_kernel_gradient(x, dy, saved, winner, *how, dw, db)
+    )
+    for array, before in zip((x, w, b, dy), arrays, strict=True):
+        if before is not None:
+            checks.assert_same_bits(array, before)
+    return winner, y, dx, dw, db
+
+
+def _one_after_the_other(
+    device: Device, arrays: Any, geometry: Geometry, padding: str, activation: Activation = RELU
+) -> Any:
+    """Return what `_run` does, by way of the convolution's whole output."""
+    x, w, b, dy = checks.on(device, *arrays)
+    f, saved = convolution(x, w, b, activation, geometry)
+    y, winner = max_pooling(f, 2, 2, padding)
+    df = max_pooling_gradient(dy, winner, 2, 2, padding, f.shape)
+    dx = convolution_input_gradient(df, saved, w, activation, geometry, x.shape)
+    dw, db = _gradients(
+        device, arrays, lambda dw, db: convolution_kernel_gradient(x, df, saved, activation, geometry, dw, db)
+    )
+    return checks.host(winner).astype(np.uint8), y, dx, dw, db
+
+
+def _expected(arrays: Any, geometry: Geometry, padding: str, activation: Activation, winner: Any = None) -> Any:
+    x, w, b, dy = arrays
+    how = activation.value, padding
+    y, own_winner = oracle.convolution_pooling(x, w, b, *how, **vars(geometry))
+    winner = own_winner if winner is None else winner
+    return winner, y, *oracle.convolution_pooling_gradients(x, w, b, dy, winner, *how, **vars(geometry))
+
+
+def _in_double(arrays: Any) -> Any:
+    return tuple(None if array is None else array.astype(np.float64) for array in arrays)
+
+
+def _check(device: Device, arrays: Any, geometry: Geometry, padding: str, activation: Activation = RELU) -> None:
+    winner, *results = _run(device, arrays, geometry, padding, activation)
+    winners, *exact = _expected(_in_double(arrays), geometry, padding, activation)
+    _, *plain = _expected(arrays, geometry, padding, activation, winners)
+    checks.assert_same_bits(winner, winners.astype(np.uint8))
+    for result, exact_result, plain_result in zip(results, exact, plain, strict=True):
+        if result is not None:
+            checks.assert_as_exact_as_plain(result, exact_result, plain_result)
+
+
+def _check_in_double(device: Device, arrays: Any, geometry: Geometry, padding: str, activation: Activation) -> None:
+    winner, *results = _run(device, arrays, geometry, padding, activation)
+    winners, *exact = _expected(arrays, geometry, padding, activation)
+    checks.assert_same_bits(winner, winners.astype(np.uint8))
+    for result, exact_result in zip(results, exact, strict=True):
+        checks.assert_close_in_double(result, exact_result)
+
+
+def _check_same_bits(device: Device, arrays: Any, geometry: Geometry, padding: str, activation: Activation) -> None:
+    together = _run(device, arrays, geometry, padding, activation)
+    apart = _one_after_the_other(device, arrays, geometry, padding, activation)
+    for one, other in zip(together, apart, strict=True):
+        if other is not None:
+            checks.assert_same_bits(one, other)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cases(device: Device, case: str) -> None:
+    _check(device, _arrays(*CASES[case]), *CASES[case][2:])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cases_in_double(device: Device, case: str) -> None:
+    _check_in_double(device, _arrays(*CASES[case], dtype=np.float64), *CASES[case][2:], RELU)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Any:
+    """Draw a case whose convolution has an output of 2 x 2 at least."""
+    pads = tuple((draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(2))
+    strides, dilation = ((draw(st.integers(1, 3)), draw(st.integers(1, 3))) for _ in range(2))
+    size = [draw(st.integers(strides[i] + 1, 10)) for i in range(2)]
+    room = [(size[i] + sum(pads[i]) - strides[i] - 1) // dilation[i] + 1 for i in range(2)]
+    kernel = [draw(st.integers(1, min(room[i], 4))) for i in range(2)]
+    groups, channels, filters = (draw(st.integers(1, 3)) for _ in range(3))
+    x_shape = draw(st.integers(1, 3)), *size, channels * groups
+    geometry = Geometry(strides, dilation, pads, groups)  # type: ignore[arg-type]
+    return x_shape, (*kernel, channels, filters * groups), geometry, draw(st.sampled_from(["valid", "same"]))
+
+
+@given(case=cases())
+def test_any_geometry(device: Device, case: Any) -> None:
+    _check_in_double(device, _arrays(*case, dtype=np.float64), *case[2:], RELU)
+
+
+@pytest.mark.parametrize("tile", EDGES, ids=["narrow", "medium", "large"])
+def test_edges_of_every_tile(device: Device, tile: tiles.Tile) -> None:
+    padding = "same"
+    for x_shape, w_shape in EDGES[tile]:
+        arrays = _arrays(x_shape, w_shape, Geometry(), padding)
+        n, u, v, filters = arrays[3].shape
+        assert tiles.choose_tile(4 * n * u * v, filters, np.float32, rows=4) == tile
+        _check(device, arrays, Geometry(), padding)
+        _check_same_bits(device, arrays, Geometry(), padding, RELU)
+
+
+@pytest.mark.parametrize("activation", Activation)
+def test_activations(device: Device, activation: Activation) -> None:
+    x, w, b, dy = _arrays(*CASES["odd rows and columns, same"])
+    _check(device, (x, w / 5, b, dy), Geometry(), "same", activation)  # z near 0, where winners are beyond doubt
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", [LINEAR, RELU, GELU])
+def test_the_bits_are_those_of_one_after_the_other(device: Device, activation: Activation, dtype: type) -> None:
+    for case in ("odd rows and columns, valid", "odd rows and columns, same", "all at once"):
+        _check_same_bits(device, _arrays(*CASES[case], dtype=dtype), *CASES[case][2:], activation)
+
+
+def test_split_gradients_and_the_longest_sums(device: Device) -> None:
+    """The gradients of the kernel (576 pixels) and of the input (540 terms) are split, as without pooling."""
+    geometry = Geometry(pads=((1, 1), (1, 1)))
+    x_shape, w_shape = (1, 24, 24, 56), (3, 3, 56, 60)
+    assert LONGEST_SUM == 511 >= 3 * 3 * 56
+    assert tiles.plan(3 * 3 * 56, 60, 24 * 24, np.float32).splits > 1
+    assert tiles.plan(24 * 24, 56, 3 * 3 * 60, np.float32).splits > 1
+    x, w, b, dy = _arrays(x_shape, w_shape, geometry, "same")
+    arrays = x, w / 20, b, dy
+    _check(device, arrays, geometry, "same")
+    _check_same_bits(device, arrays, geometry, "same", RELU)
+    one_by_one = _arrays((2, 4, 4, LONGEST_SUM), (1, 1, LONGEST_SUM, 3), Geometry(), "valid")
+    _check_same_bits(device, one_by_one, Geometry(), "valid", RELU)
+
+
+def test_without_bias(device: Device) -> None:
+    for case in ("even", "padding", "all at once"):
+        x, w, _, dy = _arrays(*CASES[case])
+        assert _run(device, (x, w, None, dy), *CASES[case][2:])[-1] is None
+        _check(device, (x, w, None, dy), *CASES[case][2:])
+
+
+def test_batches_and_images_larger_than_the_cpu_takes_at_once(device: Device) -> None:
+    """Blocks of whole images, and of rows of one: of the 29 rows the last is a block of its own."""
+    for x_shape, w_shape, rows in [
+        ((11, 22, 22, 8), (3, 3, 8, 8), [20] * 3),
+        ((2, 31, 60, 17), (3, 3, 17, 3), [14, 14, 1] * 2),
+    ]:
+        for padding in ("valid", "same"):
+            arrays = _arrays(x_shape, w_shape, Geometry(), padding)
+            p, q = x_shape[1] - 2, x_shape[2] - 2
+            cut = blocks(x_shape[0], p, q * (9 * w_shape[2] + 1) * 4)
+            assert [taken.stop - taken.start for _, taken in cut] == rows
+            _check(device, arrays, Geometry(), padding)
+            _check_same_bits(device, arrays, Geometry(), padding, RELU)
+
+
+@pytest.mark.parametrize("activation", [Activation.TANH, GELU])
+def test_gradients_against_differences(device: Device, activation: Activation) -> None:
+    geometry = Geometry((2, 1), (1, 2), ((1, 0), (1, 2)), 2)
+    x, w, b, dy = arrays = _arrays((2, 6, 5, 4), (3, 2, 2, 4), geometry, "same", dtype=np.float64)
+    _, _, dx, dw, db = _run(device, arrays, geometry, "same", activation)
+
+    def value(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> float:
+        y, _, _ = convolution_pooling(*checks.on(device, x, w, b), activation, geometry, "same")
+        return float((dy * checks.host(y)).sum())
+
+    checks.assert_gradient(lambda x: value(x, w, b), x, dx)
+    checks.assert_gradient(lambda w: value(x, w, b), w, dw)
+    checks.assert_gradient(lambda b: value(x, w, b), b, db)
+
+
+ONE = np.ones((1, 1, 1, 1), np.float32)  # filters that leave an image as it is
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_the_first_of_equal_maxima_wins(device: Device, padding: str) -> None:
+    x, w, b, dy = _arrays((3, 7, 7, 2), (2, 2, 2, 5), Geometry(), padding)
+    arrays = np.sign(x), np.sign(w), np.zeros_like(b), dy
+    winner, *_ = _run(device, arrays, Geometry(), padding)
+    winners, *_ = _expected(arrays, Geometry(), padding, RELU)
+    checks.assert_same_bits(winner, winners.astype(np.uint8))
+    assert set(np.unique(winners)) == {0, 1, 2, 3}
+
+
+def test_a_nan_is_greater_than_any_number(device: Device) -> None:
+    x = np.float32([[1, np.nan, 3, np.inf, 1], [np.nan, 2, -np.inf, -np.inf, np.nan]]).reshape(1, 2, 5, 1)
+    y, _, winner = convolution_pooling(*checks.on(device, x, ONE), None, LINEAR, Geometry(), "same")
+    np.testing.assert_array_equal(checks.host(y).ravel(), [np.nan, np.inf, np.nan])
+    assert checks.host(winner).ravel().tolist() == [1, 1, 2]
+
+
+def test_minus_infinity_is_a_maximum_too(device: Device) -> None:
+    """A window of nothing else has its first element as winner; what lies outside takes no part."""
+    x = np.full((1, 3, 3, 1), -np.inf, np.float32)
+    y, _, winner = convolution_pooling(*checks.on(device, x, ONE), None, LINEAR, Geometry(), "same")
+    assert (checks.host(y) == -np.inf).all() and not checks.host(winner).any()
+
+
+def test_infinite_gradients_stay_where_they_belong(device: Device) -> None:
+    x, _, _, dy = _arrays(*CASES["one window"])
+    y, saved, winner = convolution_pooling(*checks.on(device, x[:, :2, :2], ONE), None, LINEAR, Geometry(), "valid")
+    dy = checks.on(device, np.full_like(dy, np.inf))
+    how = LINEAR, Geometry(), "valid", (1, 2, 2, 1)
+    dx = convolution_pooling_input_gradient(dy, saved, winner, checks.on(device, ONE), *how)
+    assert checks.host(dx).ravel()[checks.host(winner).item()] == np.inf
+    assert np.isfinite(checks.host(dx)).sum() == 3 and y.size == 1
+
+
+@pytest.mark.parametrize("case", ["all at once", "padding"])
+def test_same_bits_at_every_run(device: Device, case: str) -> None:
+    arrays = _arrays(*CASES[case])
+    first = _run(device, arrays, *CASES[case][2:])
+    for order in ("forward", "reverse", 5):  # of the threads, on device emulated
+        with emulator.configured(order=order):
+            for again, result in zip(_run(device, arrays, *CASES[case][2:]), first, strict=True):
+                checks.assert_same_bits(again, result)
+
+
+def test_arrays_that_are_not_contiguous(device: Device) -> None:
+    case = CASES["all at once"]
+    arrays = _arrays(*case)
+    winner, *expected = _run(device, arrays, *case[2:])
+    x, w, b, dy = (array[..., ::2] for array in checks.on(device, *(np.repeat(a, 2, axis=-1) for a in arrays)))
+    y, saved, winner = (array[..., :] for array in convolution_pooling(x, w, b, RELU, *case[2:]))
+    saved, winner = (checks.on(device, np.repeat(checks.host(a), 2, axis=-1))[..., ::2] for a in (saved, winner))
+    dx = convolution_pooling_input_gradient(dy, saved, winner, w, RELU, *case[2:], x.shape)
+    dw, db = _gradients(
+        device,
+        arrays,
+        lambda dw, db: convolution_pooling_kernel_gradient(x, dy, saved, winner, RELU, *case[2:], dw, db),
+    )
+    for result, other in zip((y, dx, dw, db), expected, strict=True):
+        checks.assert_same_bits(result, other)
+
+
+def test_errors(device: Device) -> None:
+    x, w = checks.on(device, np.ones((2, 5, 4, 6), np.float32), np.ones((3, 3, 6, 4), np.float32))
+
+    def run(x: Any = x, w: Any = w, b: Any = None, padding: str = "valid", **geometry: Any) -> None:
+        convolution_pooling(x, w, b, RELU, Geometry(**geometry), padding)
+
+    with pytest.raises(ValueError, match=r"convolution_pooling: x must have 4 axes, \(N, H, W, C\); got shape \(5, 4"):
+        run(x[0])
+    with pytest.raises(ValueError, match=r"convolution_pooling: w must have shape \(3, 3, 6, 4\), as x has 6 channels"):
+        run(w=checks.on(device, np.ones((3, 3, 5, 4), np.float32)))
+    with pytest.raises(ValueError, match=r"convolution_pooling: b must have shape \(4,\); got \(6,\)"):
+        run(b=x[0, 0, 0])
+    with pytest.raises(ValueError, match="convolution_pooling: padding must be one of 'valid', 'same'; got 'full'"):
+        run(padding="full")
+    with pytest.raises(
+        ValueError, match=r"output must be at least \(2, 2\) for padding 'valid'; got \(3, 1\); use padding='same' or"
+    ):
+        run(dilation=(1, 1), w=checks.on(device, np.ones((3, 4, 6, 4), np.float32)))
+    with pytest.raises(ValueError, match=r"w must have at most 511 taps, R S C / groups; got 512; use convolution and"):
+        run(*checks.on(device, np.ones((1, 2, 2, 512), np.float32), np.ones((1, 1, 512, 1), np.float32)))
+    with pytest.raises(ValueError, match=r"x must have at least one element; got shape \(0, 5, 4, 6\)"):
+        run(x[:0])
+    with pytest.raises(TypeError, match=r"one dtype; got x of float32, w of float64"):
+        run(w=checks.on(device, np.ones((3, 3, 6, 4))))
+
+
+def test_gradient_errors(device: Device) -> None:
+    x, w, b, dy = checks.on(device, *_arrays((2, 5, 6, 6), (3, 3, 6, 4), Geometry(), "valid"))
+    how = RELU, Geometry(), "valid"
+    _, saved, winner = convolution_pooling(x, w, b, *how)
+
+    def input_gradient(dy: Any = dy, saved: Any = saved, winner: Any = winner) -> None:
+        convolution_pooling_input_gradient(dy, saved, winner, w, *how, x.shape)
+
+    def kernel_gradient(dy: Any = dy, winner: Any = winner, dw: Any = w, db: Any = b) -> None:
+        convolution_pooling_kernel_gradient(x, dy, saved, winner, *how, dw, db)
+
+    where = "convolution_pooling_input_gradient"
+    with pytest.raises(ValueError, match=rf"{where}: dy must have shape \(2, 1, 2, 4\); got \(1, 1, 2, 4\)"):
+        input_gradient(dy[:1])
+    with pytest.raises(ValueError, match=rf"{where}: saved must have shape \(2, 1, 2, 4\); got \(2, 1, 1, 4\)"):
+        input_gradient(saved=saved[:, :, :1])
+    with pytest.raises(ValueError, match=rf"{where}: winner must have shape \(2, 1, 2, 4\); got \(1, 1, 2, 4\)"):
+        input_gradient(winner=winner[:1])
+    with pytest.raises(TypeError, match=f"{where}: winner must be uint8; got float32"):
+        input_gradient(winner=dy)
+    where = "convolution_pooling_kernel_gradient"
+    with pytest.raises(ValueError, match=rf"{where}: dy must have shape \(2, 1, 2, 4\); got \(1, 1, 2, 4\)"):
+        kernel_gradient(dy[:1])
+    with pytest.raises(TypeError, match=f"{where}: winner must be uint8; got float32"):
+        kernel_gradient(winner=dy)
+    with pytest.raises(ValueError, match=rf"{where}: db must have shape \(4,\); got \(3,\)"):
+        kernel_gradient(db=b[:3])
+    with pytest.raises(ValueError, match=rf"{where}: dw must be C-contiguous"):
+        kernel_gradient(dw=checks.on(device, np.ones((3, 3, 6, 8), np.float32))[..., ::2])
+
+
+def test_mixed_devices_are_refused(device: Device) -> None:
+    if device == CPU:
+        pytest.skip("needs a second device")
+    arrays = _arrays(*CASES["even"])
+    x, w, b, dy = checks.on(device, *arrays)
+    _, saved, winner = convolution_pooling(x, w, b, RELU, Geometry(), "valid")
+    with pytest.raises(TypeError, match=r"input_gradient: all arrays must be on one device; got dy on \S+, winner on"):
+        convolution_pooling_input_gradient(dy, saved, checks.host(winner), w, RELU, Geometry(), "valid", x.shape)
