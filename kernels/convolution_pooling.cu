@@ -40,7 +40,8 @@ __device__ inline Element element_of_row(Index i) {
     return {window_of_thread(i - row, pack % THREADS_M, sum), sum % WINDOW};
 }
 
-// Operand: the windows of x, a line for each element of the pooling's windows; 0 for elements outside.
+// Operand: the windows of x, a line for each element of the pooling's windows. What it gives for elements outside z is
+// of no account, as the maxima leave them out.
 struct WindowsOfElements : Windows<true> {
     Radix pooled;
 
@@ -52,7 +53,6 @@ struct WindowsOfElements : Windows<true> {
         Digits d = pooled.split(element.window);
         d.middle = 2 * d.middle + element.number / 2;
         d.low = 2 * d.low + element.number % 2;
-        if (d.middle >= g.out_height || d.low >= g.out_width) return {0, OUTSIDE, OUTSIDE};
         return pixel(d);
     }
 };

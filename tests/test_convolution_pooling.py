@@ -219,10 +219,10 @@ def test_without_bias(device: Device) -> None:
 
 
 def test_batches_and_images_larger_than_the_cpu_takes_at_once(device: Device) -> None:
-    """Blocks of whole images, and of rows of one: of the 29 rows the last is a block of its own."""
+    """Blocks of whole images, and of pairs of rows of one, where 13 would fit; the last row is a block of its own."""
     for x_shape, w_shape, rows in [
         ((11, 22, 22, 8), (3, 3, 8, 8), [20] * 3),
-        ((2, 31, 60, 17), (3, 3, 17, 3), [14, 14, 1] * 2),
+        ((2, 27, 60, 19), (3, 3, 19, 3), [12, 12, 1] * 2),
     ]:
         for padding in ("valid", "same"):
             arrays = _arrays(x_shape, w_shape, Geometry(), padding)

@@ -61,18 +61,24 @@ def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         linear().fit(column(1), column(1), verbose=0)
 
 
+@pytest.mark.parametrize("steps", [None, 1])
 @pytest.mark.parametrize("validating", [False, True])
-def test_ctrl_c_does_not_wait_for_data(validating: bool) -> None:
+def test_ctrl_c_does_not_wait_for_data(validating: bool, steps: int | None) -> None:
+    """With `steps` it comes while the first batch of the next epoch is fetched."""
+
     def endless() -> Iterator[Any]:
         yield column(1), column(1)
         signal.raise_signal(signal.SIGINT)
         pytest.fail("a generator that waits for ever would never be left")
 
     model = linear()
-    data = {"x": column(1), "y": column(1), "validation_data": endless()} if validating else {"x": endless()}
+    if validating:
+        data = {"x": column(1), "y": column(1), "validation_data": endless(), "validation_steps": steps}
+    else:
+        data = {"x": endless(), "steps_per_epoch": steps}
     with pytest.raises(KeyboardInterrupt):
-        model.fit(**data, verbose=0)
-    assert model.optimizer.iterations == 1
+        model.fit(**data, epochs=2, verbose=0)
+    assert model.optimizer.iterations == (2 if validating and steps else 1)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     model.fit(column(1), column(1), verbose=0)
 

@@ -148,6 +148,8 @@ def test_a_device_s_arrays_are_read_once_to_be_checked(monkeypatch: pytest.Monke
     reads.clear()
     outputs = model.predict(x, batch_size=BATCH, verbose=0)
     assert reads == [X.size] and isinstance(outputs, EmulatedArray) and outputs.shape == (40, 10)
+    reads.clear()
+    assert isinstance(model.predict_on_batch(x), EmulatedArray) and reads == [X.size]
 
 
 def test_a_device_s_arrays_are_used_where_they_are(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,21 @@ def test_many_rows_of_one_element(device: Device) -> None:
     checks.assert_same_bits(_gathered(device, source, order, 1, 1999, np.int32), expected)
 
 
+@pytest.mark.parametrize("rows, row_size", [(1, 1), (THREADS, 1), (THREADS + 1, 1), (3, 5), (2, 5000)])
+def test_the_position_moves_on(device: Device, rows: int, row_size: int) -> None:
+    """In one kernel where a block has all rows, else in one more; a small source is taken from the front again."""
+    source, order = checks.normal(4, row_size), np.arange(3 * rows) % 4
+    source, order, position = checks.on(device, source, order, np.array([0]))
+    for step in (1, 2):
+        out = empty((rows, row_size), np.float32, device)
+        with checks.recorded_launches() as launches:
+            gather(source, order, position, out, move=True)
+        checks.assert_same_bits(out, checks.host(source)[checks.host(order)[(step - 1) * rows : step * rows]])
+        assert checks.host(position)[0] == step * rows
+    one_block = rows <= THREADS and row_size < 5000  # which takes several blocks
+    assert device == CPU or len(launches) == (1 if one_block else 2)
+
+
 def test_samples_with_axes(device: Device) -> None:
     source = checks.normal(4, 5, 3, 2)
     out = _gathered(device, source, [3, 3, 0], 0, 3, np.float32)

@@ -226,7 +226,16 @@ def test_steps_beyond_the_samples(tested: list[list[int]]) -> None:
 
 def test_progress_without_a_known_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     import rich.console
+    import rich.progress
 
+    totals: list[int | None] = []
+    add_task = rich.progress.Progress.add_task
+
+    def noting(self: Any, text: str, total: int | None, **fields: Any) -> Any:
+        totals.append(total)
+        return add_task(self, text, total=total, **fields)
+
+    monkeypatch.setattr(rich.progress.Progress, "add_task", noting)
     monkeypatch.setenv("COLUMNS", "150")
     monkeypatch.setattr(rich.console.Console, "is_interactive", True, raising=False)
     monkeypatch.setattr(rich.console.Console, "is_terminal", True)
@@ -234,10 +243,11 @@ def test_progress_without_a_known_end(monkeypatch: pytest.MonkeyPatch, capsys: p
     model.fit(batches(X, X, 4), verbose=1)
     out = capsys.readouterr().out
     assert "epoch 1/1 3" in out and "epoch 1/1 3/" not in out and "samples/s" in out
-    model.fit(batches(X, X, 4, None), steps_per_epoch=3, verbose=1)
+    model.fit(batches(X, X, 4, None), steps_per_epoch=3, epochs=2, verbose=1)
     model.evaluate(Dataset(X, X, 4), verbose=1)
     out = capsys.readouterr().out
-    assert "epoch 1/1 3/3" in out and "evaluate 3/3" in out
+    assert "epoch 2/2 3/3" in out and "evaluate 3/3" in out
+    assert totals == [None, 6, 3]
 
 
 # What is refused

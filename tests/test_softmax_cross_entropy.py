@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import checks
 import numpy as np
 import oracle
 import pytest
 
-from gpunet.backend.arrays import Device, HostArray
-from gpunet.ops.softmax_cross_entropy import ROWS, softmax_cross_entropy, softmax_cross_entropy_dense
+from gpunet.backend.arrays import CPU, Device, HostArray
+from gpunet.ops.softmax_cross_entropy import (
+    MOST_OF_ONE_BLOCK,
+    ROWS,
+    Recorded,
+    softmax_cross_entropy,
+    softmax_cross_entropy_dense,
+    softmax_cross_entropy_dense_value,
+    softmax_cross_entropy_value,
+)
 
 SHAPES = [(1, 1), (ROWS - 1, 2), (ROWS, 10), (ROWS + 1, 31), (3, 32), (3, 33), (2, 1000)]
 SCALE = 0.25
@@ -46,6 +56,30 @@ def test_distributions(device: Device, shape: tuple[int, int], smoothing: float)
     checks.assert_as_exact_as_plain(losses, exact, oracle.softmax_cross_entropy(z, t))
     exact_dz = oracle.softmax_cross_entropy_gradient(z.astype(WIDE), wide) * SCALE
     checks.assert_as_exact_as_plain(dz, exact_dz, oracle.softmax_cross_entropy_gradient(z, t) * np.float32(SCALE))
+
+
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize("shape", [*SHAPES, (37, 3), (MOST_OF_ONE_BLOCK // 8, 8), (MOST_OF_ONE_BLOCK // 8 + 1, 8)])
+def test_values(device: Device, shape: tuple[int, int], mean: bool) -> None:
+    """The mean or sum of the losses, and the same gradient; in one kernel up to MOST_OF_ONE_BLOCK logits."""
+    z, labels, targets = checks.on(device, checks.normal(*shape), _labels(shape), _distributions(shape))
+    for rows, value in (
+        (softmax_cross_entropy(z, labels, SCALE), partial(softmax_cross_entropy_value, z, labels, SCALE)),
+        (
+            softmax_cross_entropy_dense(z, targets, SCALE, 0.2),
+            partial(softmax_cross_entropy_dense_value, z, targets, SCALE, 0.2),
+        ),
+    ):
+        losses, dz = rows
+        record = checks.on(device, np.array([[0.5, 3.0]]))
+        with checks.recorded_launches() as launches:
+            total, same_dz = value(Recorded(mean, record, 7))
+        assert device == CPU or len(launches) == (1 if z.size <= MOST_OF_ONE_BLOCK else 2)
+        exact = checks.host(losses).astype(WIDE).sum() / (shape[0] if mean else 1)
+        np.testing.assert_allclose(checks.host(total), [exact], rtol=6e-8)
+        checks.assert_same_bits(dz, same_dz)
+        np.testing.assert_array_equal(checks.host(record), [[0.5 + 7 * float(checks.host(total)[0]), 10]])
+        checks.assert_same_bits(value(Recorded(mean, None, 7))[0], total)
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (3, 10), (2, 40)])

@@ -44,7 +44,7 @@ def test_what_the_cache_held_is_told_from_what_was_compiled(empty_cache: Path) -
     model = Sequential([Input((4,)), Dense(3, activation="softmax")])
     first = model.warmup(2)
     assert not first.cached
-    assert {kernel.file for kernel in first.compiled} == {"gather.cu", "position.cu", "dense.cu", "softmax.cu"}
+    assert {kernel.file for kernel in first.compiled} == {"gather.cu", "dense.cu", "softmax.cu"}
     assert all(0.001 < kernel.seconds < 60 for kernel in first.compiled)
     assert model.warmup(2).kernels == (), "this process has them"
     emulator._module.cache_clear()  # as a new process
@@ -53,7 +53,7 @@ def test_what_the_cache_held_is_told_from_what_was_compiled(empty_cache: Path) -
     emulator._module.cache_clear()
     model.compile("sgd", "sparse_categorical_crossentropy")
     third = model.warmup(2)
-    assert len(third.cached) == 4 and {"sgd.cu", "optimizer_step.cu"} <= {kernel.file for kernel in third.compiled}
+    assert len(third.cached) == 3 and {"sgd.cu", "optimizer_step.cu"} <= {kernel.file for kernel in third.compiled}
 
 
 def test_nothing_is_left_to_compile(empty_cache: Path) -> None:
@@ -70,7 +70,7 @@ def test_nothing_is_left_to_compile(empty_cache: Path) -> None:
 def test_the_sizes_of_batches_decide(empty_cache: Path) -> None:
     """A product with more than 32 rows has another tile."""
     model = Sequential([Input((4,)), Dense(40)])
-    assert [kernel.file for kernel in model.warmup(8).kernels] == ["gather.cu", "position.cu", "dense.cu"]
+    assert [kernel.file for kernel in model.warmup(8).kernels] == ["gather.cu", "dense.cu"]
     (another,) = model.warmup(8, last_batch_size=64).kernels
     assert "-DBM=64" in another.options
 

@@ -15,7 +15,13 @@ from gpunet.losses.targets import OutputShape, sparse_targets
 from gpunet.ops import cross_entropy as from_probabilities
 from gpunet.ops.arithmetic import scale_by
 from gpunet.ops.loss_reduction import reduce_losses
-from gpunet.ops.softmax_cross_entropy import softmax_cross_entropy, softmax_cross_entropy_dense
+from gpunet.ops.softmax_cross_entropy import (
+    Recorded,
+    softmax_cross_entropy,
+    softmax_cross_entropy_dense,
+    softmax_cross_entropy_dense_value,
+    softmax_cross_entropy_value,
+)
 
 _INT32 = 2**31
 
@@ -25,7 +31,11 @@ class _CategoricalCrossentropy(CrossEntropy):
 
     @abstractmethod
     def _from_logits(self, y_true: Array, y_pred: Array, scale: float) -> tuple[Array, Array]:
-        """Return the losses of the rows of y_pred, and scale times the gradient of their sum, in y_pred's shape."""
+        """Return the losses of the rows of y_pred, and scale times the gradient of their sum, as rows."""
+
+    @abstractmethod
+    def _value_from_logits(self, y_true: Array, y_pred: Array, scale: float, how: Recorded) -> tuple[Array, Array]:
+        """Return the value of these losses, and scale times the gradient of their sum, as rows."""
 
     @property
     def _every_row_counts(self) -> bool:
@@ -36,15 +46,15 @@ class _CategoricalCrossentropy(CrossEntropy):
         if not (self.from_logits and self._every_row_counts):
             return super().forward(y_true, y_pred, record)
         self._check_reduces(y_pred)
-        rows = y_pred.size // y_pred.shape[-1]
-        losses, dz = self._from_logits(y_true, y_pred, 1 / rows if self.reduction in MEANS else 1.0)
-        value, _ = self._reduce(losses, y_true, record, len(y_pred))
-        return value, lambda: dz
+        mean, rows = self.reduction in MEANS, y_pred.size // y_pred.shape[-1]
+        how = Recorded(mean, record, len(y_pred))
+        value, dz = self._value_from_logits(y_true, y_pred, 1 / rows if mean else 1.0, how)
+        return value, lambda: dz.reshape(y_pred.shape)
 
     def _scaled_later(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
         """Return what `per_sample` does from logits."""
         losses, dz = self._from_logits(y_true, y_pred, 1.0)
-        return losses.reshape(y_pred.shape[:-1]), lambda scale: scale_by(dz, scale)
+        return losses.reshape(y_pred.shape[:-1]), lambda scale: scale_by(dz, scale).reshape(y_pred.shape)
 
 
 class SparseCategoricalCrossentropy(_CategoricalCrossentropy):
@@ -83,8 +93,10 @@ class SparseCategoricalCrossentropy(_CategoricalCrossentropy):
         return self.ignore_class is None
 
     def _from_logits(self, y_true: Array, y_pred: Array, scale: float) -> tuple[Array, Array]:
-        losses, dz = softmax_cross_entropy(as_rows(y_pred), y_true.reshape(-1), scale, self.ignore_class)
-        return losses, dz.reshape(y_pred.shape)
+        return softmax_cross_entropy(as_rows(y_pred), y_true.reshape(-1), scale, self.ignore_class)
+
+    def _value_from_logits(self, y_true: Array, y_pred: Array, scale: float, how: Recorded) -> tuple[Array, Array]:
+        return softmax_cross_entropy_value(as_rows(y_pred), y_true.reshape(-1), scale, how)
 
     def per_sample(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
         if self.from_logits:
@@ -147,9 +159,11 @@ class CategoricalCrossentropy(_CategoricalCrossentropy):
         return super().prepare_targets(y_true, output_shape, dtype)
 
     def _from_logits(self, y_true: Array, y_pred: Array, scale: float) -> tuple[Array, Array]:
+        return softmax_cross_entropy_dense(as_rows(y_pred), as_rows(y_true), scale, self.label_smoothing)
+
+    def _value_from_logits(self, y_true: Array, y_pred: Array, scale: float, how: Recorded) -> tuple[Array, Array]:
         rows, targets = as_rows(y_pred), as_rows(y_true)
-        losses, dz = softmax_cross_entropy_dense(rows, targets, scale, self.label_smoothing)
-        return losses, dz.reshape(y_pred.shape)
+        return softmax_cross_entropy_dense_value(rows, targets, scale, self.label_smoothing, how)
 
     def per_sample(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
         if self.from_logits:

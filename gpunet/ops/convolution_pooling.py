@@ -263,8 +263,6 @@ def _places(values: HostArray, number: int, shape: Shape) -> HostArray:
 
 def _maxima(values: HostArray, y: HostArray, winner: HostArray) -> None:
     """Fill y and winner from a block of f(z)."""
-    if y.size == 0:  # the last row of z, in no window
-        return
     elements = _elements(values, y.shape)
     np.max(elements, axis=0, out=y)
     if np.isnan(y).any():

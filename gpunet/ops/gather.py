@@ -11,6 +11,7 @@ import numpy as np
 from gpunet.backend.arrays import Array, Device, HostArray, Kind, common_device
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops import contract
+from gpunet.ops.position import move_on
 from gpunet.ops.trace import op
 
 THREADS = 256  # of a block, which are shared out among rows and columns
@@ -28,19 +29,20 @@ _BITS: Mapping[np.dtype[Any], np.dtype[Any]] = {
 }
 
 
-def _moved(source: Array, order: Array, position: Array, out: Array) -> int:
+def _moved(source: Array, order: Array, position: Array, out: Array, move: bool) -> int:
     return order.itemsize * len(out) + (source.itemsize + out.itemsize) * out.size
 
 
-@op(lambda source, order, position, out: out.size, traffic=_moved)
-def gather(source: Array, order: Array, position: Array, out: Array) -> None:
+@op(lambda source, order, position, out, move: out.size, traffic=_moved)
+def gather(source: Array, order: Array, position: Array, out: Array, move: bool = False) -> None:
     """out[i, ...] = source[order[position[0] + i], ...] for i < len(out), in out's dtype, as NumPy's astype does it.
 
     `source` has shape (n, ...), integers, booleans or floats of any size, and is kept in its own dtype; `out` has shape
     (rows, ...) and is float32, float64 or int32. `order`, int64 (m,), holds indices below n, and `position`, int64
     (1,), the first of them that is used: both are read on the device, so that a captured graph takes the next batch by
-    moving the position on. That position + rows <= m is for the caller to see to. On a GPU a float64 below 1.2e-38
-    becomes 0 in float32. TypeError for other dtypes and mixed devices, ValueError for shapes that do not go together.
+    moving the position on, which `move` does, by the number of rows. That position + rows <= m is for the caller to see
+    to. On a GPU a float64 below 1.2e-38 becomes 0 in float32. TypeError for other dtypes and mixed devices, ValueError
+    for shapes that do not go together.
 
     >>> batch = np.empty((2, 1), np.float32)
     >>> gather(np.array([[10], [20], [30]], np.uint8), np.array([2, 0, 1]), np.array([1]), batch)
@@ -53,6 +55,8 @@ def gather(source: Array, order: Array, position: Array, out: Array) -> None:
     if device.kind is Kind.CPU:
         first = int(position[0])
         _gather_on_cpu(source, order[first : first + len(out)], out)
+        if move:
+            move_on(position, len(out))
         return
     contract.is_contiguous("gather", "out", out)
     if not source.flags.c_contiguous:
@@ -62,12 +66,14 @@ def gather(source: Array, order: Array, position: Array, out: Array) -> None:
     columns = min(THREADS, 2 ** (row_size - 1).bit_length())
     rows = THREADS // columns
     grid = ceil_div(len(out), rows), min(ceil_div(row_size, columns * PER_THREAD), MOST_BLOCKS)
+    by_itself = move and grid == (1, 1)
+    sizes = len(out), row_size, len(out) if by_itself else 0
     launch(
         "gather.cu",
         "gather",
         grid=grid,
         block=(columns, rows),
-        args=(source if bits == source.dtype else source.view(bits), order, position, out, len(out), row_size),
+        args=(source if bits == source.dtype else source.view(bits), order, position, out, *sizes),
         real=np.float32,
         defines={
             "STORED": bits.name,
@@ -76,6 +82,8 @@ def gather(source: Array, order: Array, position: Array, out: Array) -> None:
             "THREADS": THREADS,
         },
     )
+    if move and not by_itself:
+        move_on(position, len(out))
 
 
 def _gather_on_cpu(source: HostArray, indices: HostArray, out: HostArray) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty
+from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, device_of, empty
 from gpunet.backend.launch import Argument, ceil_div, launch
-from gpunet.ops import contract
+from gpunet.ops import accumulation, contract
 from gpunet.ops.labels import check_labels, ignored_argument, known_labels
+from gpunet.ops.loss_reduction import reduce_losses
 from gpunet.ops.trace import op
 
 THREADS = 128
 ROWS = THREADS // 32  # rows that one block works on: a warp each
+TOTAL_THREADS = 512  # of the one block that also adds the losses up
+MOST_OF_ONE_BLOCK = 2**14  # logits; more are shared out among blocks, and the losses added up by another kernel
 
 _FILE = "softmax_cross_entropy.cu"
 
@@ -83,6 +88,64 @@ def softmax_cross_entropy_dense(
     dz -= t
     dz *= dz.dtype.type(scale)
     return z.sum(axis=1), dz
+
+
+class Recorded(NamedTuple):
+    """How losses become a value: their mean or sum, added to `record` for `samples` samples (ops/accumulation.py)."""
+
+    mean: bool
+    record: Array | None
+    samples: int
+
+
+@op(lambda logits, *_: 7 * logits.size)
+def softmax_cross_entropy_value(logits: Array, labels: Array, scale: float, how: Recorded) -> tuple[Array, Array]:
+    """Return the mean or sum of the losses of `softmax_cross_entropy`, shape (1,), and dz; in one kernel if it can."""
+    if _needs_many_blocks(logits):
+        losses, dz = softmax_cross_entropy(logits, labels, scale)
+        return _reduced(losses, how), dz
+    device = contract.floats("softmax_cross_entropy", logits=logits)
+    check_labels("softmax_cross_entropy", "logits", logits, labels)
+    value, dz = empty((1,), logits.dtype, device), empty(logits.shape, logits.dtype, device)
+    args = (contiguous(logits), contiguous(labels), value, how.record, dz, float(scale), *logits.shape)
+    _launch_total("softmax_cross_entropy_total", logits, (*args, ignored_argument(None)), how)
+    return value, dz
+
+
+@op(lambda logits, *_: 12 * logits.size)
+def softmax_cross_entropy_dense_value(
+    logits: Array, targets: Array, scale: float, smoothing: float, how: Recorded
+) -> tuple[Array, Array]:
+    """Return the mean or sum of the losses of `softmax_cross_entropy_dense`, shape (1,), and dz, likewise."""
+    if _needs_many_blocks(logits):
+        losses, dz = softmax_cross_entropy_dense(logits, targets, scale, smoothing)
+        return _reduced(losses, how), dz
+    where = "softmax_cross_entropy_dense"
+    device = contract.floats(where, logits=logits, targets=targets)
+    contract.has_rank(where, "logits", logits, 2, "(N, C)")
+    contract.has_shape(where, "targets", targets, logits.shape)
+    value, dz = empty((1,), logits.dtype, device), empty(logits.shape, logits.dtype, device)
+    args = (contiguous(logits), contiguous(targets), value, how.record, dz, float(scale))
+    smoothed = 1 - float(smoothing), smoothing / logits.shape[1]
+    _launch_total("softmax_cross_entropy_dense_total", logits, (*args, *smoothed, *logits.shape), how)
+    return value, dz
+
+
+def _needs_many_blocks(logits: Array) -> bool:
+    return device_of(logits).kind is Kind.CPU or logits.size > MOST_OF_ONE_BLOCK
+
+
+def _reduced(losses: Array, how: Recorded) -> Array:
+    value, _ = reduce_losses(losses, mean=how.mean, record=how.record, samples=how.samples)
+    return value
+
+
+def _launch_total(entry: str, logits: Array, args: tuple[Argument, ...], how: Recorded) -> None:
+    if how.record is not None:
+        accumulation.check_state(entry, how.record, logits)
+    args = (*args, len(logits) if how.mean else 1, how.samples)
+    defines = {"THREADS": TOTAL_THREADS}
+    launch(_FILE, entry, grid=1, block=TOTAL_THREADS, args=args, real=logits.dtype, defines=defines)
 
 
 def _shifted(logits: HostArray) -> HostArray:

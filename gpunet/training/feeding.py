@@ -27,7 +27,6 @@ from gpunet.backend.arrays import (
 )
 from gpunet.backend.streaming import Layout, Ring
 from gpunet.ops.gather import gather
-from gpunet.ops.position import move_on
 from gpunet.training.samples import Column, Samples, is_in_file
 from gpunet.training.schedule import Schedule
 
@@ -156,9 +155,8 @@ class Resident:
     def next(self, size: int) -> Arrays:
         """Return the next `size` samples of the pass, and move on."""
         batch = self._batch(size)
-        for source, out in zip(self.sources, batch, strict=True):
-            gather(source, self.order, self.position, out)
-        move_on(self.position, size)
+        for number, (source, out) in enumerate(zip(self.sources, batch, strict=True), start=1):
+            gather(source, self.order, self.position, out, move=number == len(batch))
         return batch
 
     def _batch(self, size: int) -> Arrays:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self, TypeVar
 
@@ -14,9 +15,9 @@ T = TypeVar("T")
 class Interruption:
     """A `with` block in which Ctrl-C waits for `check`, which then raises KeyboardInterrupt.
 
-    It does not wait while an item of `between` is fetched: that may be code of the user's, which takes any time. Nor
-    does a second Ctrl-C. Only the main thread can be interrupted, and a program that handles SIGINT in its own way
-    keeps doing so.
+    It does not wait while data is fetched (`at_once`, `between`): that may be code of the user's, which takes any time.
+    Nor does a second Ctrl-C wait. Only the main thread can be interrupted, and a program that handles SIGINT in its own
+    way keeps doing so.
     """
 
     def __init__(self) -> None:
@@ -44,17 +45,24 @@ class Interruption:
         if self._wanted:
             raise KeyboardInterrupt
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """In this `with` block, in which no step runs, Ctrl-C does not wait."""
+        self._fetching = True
+        try:
+            yield
+        finally:
+            self._fetching = False
+
     def between(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield `items`; while one is fetched no step runs, and Ctrl-C acts at once."""
+        """Yield `items`; while one is fetched Ctrl-C does not wait."""
         iterator = iter(items)
         while True:
-            self._fetching = True
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-            finally:
-                self._fetching = False
+            with self.at_once():
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
             yield item
 
     def _note(self, number: int, frame: FrameType | None) -> None:

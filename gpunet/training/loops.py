@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,7 +110,8 @@ def predict(model: Trainer, feed: Feed, callbacks: CallbackList, on_device: bool
 @contextmanager
 def _batches(feed: Feed, interruption: Interruption | None) -> Iterator[Iterator[Batch] | None]:
     """Give the batches of an epoch, or None; what they hold open is closed when the block is left."""
-    batches = feed.epoch()
+    with nullcontext() if interruption is None else interruption.at_once():
+        batches = feed.epoch()
     try:
         yield batches if batches is None or interruption is None else interruption.between(batches)
     finally:

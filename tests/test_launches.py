@@ -1,0 +1,64 @@
+"""What a training step launches: which kernels, in which order, how many, and how many bytes they move."""
+
+from __future__ import annotations
+
+import checks
+import numpy as np
+import pytest
+
+from gpunet import Dense, Input, Sequential
+from gpunet.backend import devices
+from gpunet.backend.arrays import EMULATED
+from gpunet.backend.launch import Launch
+from gpunet.recipes import RECIPES
+
+BATCH = 32
+
+
+@pytest.fixture(autouse=True)
+def _emulated() -> None:
+    report = devices.examine(EMULATED)
+    if not report.usable:
+        pytest.skip(report.reason)
+
+
+def _step(name: str) -> list[Launch]:
+    """Return the launches of a step of `fit` on a set that lies on the device."""
+    recipe = RECIPES[name]
+    with devices.device("emulated"):
+        model = recipe.network()
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+        x = np.random.default_rng(0).random((BATCH, recipe.image_size, recipe.image_size, 1), np.float32)
+        y = np.arange(BATCH) % 10
+        with checks.recorded_launches() as launches:
+            model.fit(x, y, batch_size=BATCH, verbose=0)
+    return launches
+
+
+def test_a_step_of_cnn50_with_adam_is_at_most_25_launches() -> None:
+    entries = [launch.entry for launch in _step("cnn50")]
+    assert len(entries) <= 25
+    assert [entry for entry in entries if entry != "finish"] == [
+        *["gather"] * 2,
+        *["convolution_pooling"] * 3,
+        *["dense"] * 2,
+        "softmax_cross_entropy_total",
+        "sparse_matches",
+        *["dense_kernel_gradient", "dense_input_gradient"] * 2,
+        *["convolution_pooling_kernel_gradient", "convolution_pooling_input_gradient"] * 2,
+        "convolution_pooling_kernel_gradient",
+        "advance_adam",
+        "adam",
+    ]
+
+
+def test_more_layers_need_no_more_updates() -> None:
+    def updates(layers: int) -> list[str]:
+        with devices.device("emulated"):
+            model = Sequential([Input((4,)), *(Dense(4) for _ in range(layers))])
+        model.compile("adam", "mse", run_eagerly=True)
+        with checks.recorded_launches() as launches:
+            model.fit(np.ones((2, 4)), np.ones((2, 4)), verbose=0)
+        return [launch.entry for launch in launches if launch.file in ("adam.cu", "optimizer_step.cu")]
+
+    assert updates(1) == updates(9) == ["advance_adam", "adam"]
