@@ -16,7 +16,7 @@ from typing import Any
 from bench import summary
 from bench.measure import Measured
 from bench.rivals import GPUNET
-from bench.roofline import Roofline
+from gpunet.inspection.roofline import Roofline
 
 
 class Result:

@@ -1,36 +1,18 @@
-"""The machine's own limits, measured: float32 products per second, bytes per second; and how close to them a case is.
-
-Roofline (Williams et al. 2009): a case of F flops and B bytes takes at least max(F / peak flops, B / peak bandwidth).
-"""
+"""The machine's own limits, measured as the libraries could reach them: all threads, and cuBLAS on a GPU."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from gpunet.inspection.roofline import Roofline
 
 if TYPE_CHECKING:
     from bench.rivals.side import Side
 
 _MATRIX, _COPIED_BYTES, _TRIES = {"cpu": 2048, "cuda": 8192}, {"cpu": 2**28, "cuda": 2**31}, 7
-
-
-@dataclass(frozen=True)
-class Roofline:
-    """The highest rates that were measured, in flop/s and byte/s."""
-
-    flops: float
-    bandwidth: float
-
-    def least_seconds(self, flops: int, touched: int) -> float:
-        """Return the shortest time that the limits allow for so many flops and bytes."""
-        return max(flops / self.flops, touched / self.bandwidth)
-
-    def share(self, flops: int, touched: int, seconds: float) -> float:
-        """Return how close to the limit a run of `seconds` came: 1 is at it. Data in caches may bring it above 1."""
-        return self.least_seconds(flops, touched) / seconds
 
 
 def measure(side: Side) -> Roofline:

@@ -15,7 +15,7 @@ from bench.measure import Contest, Team
 from bench.processes import LibraryError
 from bench.result import Result
 from bench.rivals import GPUNET, Library
-from bench.roofline import Roofline
+from gpunet.inspection.roofline import Roofline
 
 _elapsed = 0.0
 

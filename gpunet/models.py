@@ -9,15 +9,15 @@ from typing import Any
 
 from gpunet.backend.arrays import HostArray, to_host
 from gpunet.identifiers import custom_object_scope
+from gpunet.inspection.inspected import Inspected
 from gpunet.layers.loading import weights_from_file
 from gpunet.layers.serialization import serialize
 from gpunet.networks.sequential import SequentialNetwork
 from gpunet.saving import model_file
 from gpunet.saving.model_file import ModelFile
-from gpunet.training.trainer import Trainer
 
 
-class Sequential(Trainer, SequentialNetwork):
+class Sequential(Inspected, SequentialNetwork):
     """y = layer_n(… layer_2(layer_1(x))): a stack of layers, with Keras's compile, fit, evaluate, predict and save.
 
     `layers` may begin with an `Input`; else the first layer may name its `input_shape`, or the first data do.

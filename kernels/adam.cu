@@ -9,7 +9,7 @@
 // Edges:    n >= 1; threads past n do nothing
 // Numerics: every operation is rounded by itself, as NumPy does: the same bits as on the CPU, but for float32 numbers
 //           below 1.2e-38, which CuPy has the GPU take for 0
-// Cost:     11 operations per element, a root and a division among them; bound by memory
+// Cost:     12 operations per element, a root and a division among them; bound by memory
 #include "common.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS)

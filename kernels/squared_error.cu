@@ -6,7 +6,7 @@
 // Memory:   each array once; neighbouring lanes touch neighbouring elements
 // Edges:    rows, columns >= 1
 // Numerics: a lane adds up its columns in order, then the lanes are added pairwise
-// Cost:     2 operations per element forward, 2 backward
+// Cost:     3 operations per element forward, 2 backward
 #include "common.cuh"
 #include "reduce.cuh"
 

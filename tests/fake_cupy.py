@@ -23,6 +23,7 @@ class FakeNdarray:
         self.memory = memory
         self.device = SimpleNamespace(id=device)
         self.shape, self.dtype, self.size, self.flags = memory.shape, memory.dtype, memory.size, memory.flags
+        self.nbytes = memory.nbytes
 
     def fill(self, value: float) -> None:
         self.memory.fill(value)
@@ -46,16 +47,23 @@ class FakeNdarray:
 
 
 class FakeEvent:
-    """As cupy.cuda.Event. Its name tells when it was made."""
+    """As cupy.cuda.Event; the GPU is pretended to take 2, 3, 4, … milliseconds from one timed event to the next."""
 
     def __init__(self, cupy: FakeCupy, disable_timing: bool) -> None:
-        assert disable_timing
+        self.cupy, self.is_timed = cupy, not disable_timing
         self.log, self.name = cupy.log, f"event {cupy.count('event')}"
+        self.is_done = False
 
-    def record(self, stream: FakeStream) -> None:
+    def record(self, stream: FakeStream | None = None) -> None:
+        stream = self.cupy.cuda.get_current_stream() if stream is None else stream
         self.log.append(f"{stream.name}: record {self.name}")
+        if self.is_timed:
+            self.device, number = self.cupy.current_device, len(self.cupy.events)
+            self.milliseconds = number * (number + 3) / 2
+            self.cupy.events.append(self)
 
     def synchronize(self) -> None:
+        self.is_done = True
         self.log.append(f"host: wait for {self.name}")
 
 
@@ -105,6 +113,7 @@ class FakeCupy:
         self.memory = memory
         self.current_device = 0
         self.probe_offset = 1
+        self.events: list[FakeEvent] = []
         self.kernels: list[FakeKernel] = []
         self.modules: list[SimpleNamespace] = []
         self.synchronized: list[int] = []
@@ -118,7 +127,8 @@ class FakeCupy:
             Device=lambda index: _CurrentDevice(self, index),
             get_current_stream=lambda: computing,
             Stream=self._new_stream,
-            Event=lambda disable_timing: FakeEvent(self, disable_timing),
+            Event=lambda disable_timing=False: FakeEvent(self, disable_timing),
+            get_elapsed_time=self._get_elapsed_time,
             alloc_pinned_memory=self._alloc_pinned_memory,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
             runtime=SimpleNamespace(
@@ -129,6 +139,10 @@ class FakeCupy:
                 runtimeGetVersion=lambda: 13020,
             ),
         )
+
+    def _get_elapsed_time(self, begin: FakeEvent, end: FakeEvent) -> float:
+        assert begin.is_timed and end.is_timed
+        return end.milliseconds - begin.milliseconds
 
     def _get_device_count(self) -> int:
         if self.failure is not None:

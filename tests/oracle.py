@@ -358,6 +358,17 @@ def limit_norm(w, axes, minimum, maximum, rate):
     return limited
 
 
+# The work that the roofline is measured with.
+
+
+def multiply_adds(x, chains, turns):
+    total = np.zeros_like(x)
+    for c in range(chains):
+        # v -> v / 2 + 1 brings v half as far from 2 at every turn.
+        total = total + (2 + (x + x.dtype.type(c) - 2) * x.dtype.type(0.5**turns))
+    return total
+
+
 # Data.
 
 

@@ -12,7 +12,8 @@ from bench.cases.dense import backward_flops, forward_flops
 from bench.measure import check_agreement
 from bench.processes import LibraryError
 from bench.rivals.gpunet_side import GpunetSide
-from bench.roofline import Roofline, measure
+from bench.roofline import measure
+from gpunet.inspection.roofline import Roofline
 from gpunet.ops import windows
 
 

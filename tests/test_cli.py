@@ -183,10 +183,10 @@ def test_devices_are_listed_with_the_reason_why_not() -> None:
 
 
 def test_devices_are_a_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    from gpunet import cli
+    from gpunet.cli import devices as command
 
     monkeypatch.setenv("COLUMNS", "200")
-    cli._print_table([cli._row(report) for report in devices.survey()])
+    command._print_table([command._row(report) for report in devices.survey()])
     text = capsys.readouterr().out
     for part in ("device", "usable", "memory", "why", "cuda:0", "emulated"):
         assert part in text

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.cases.case import Case, Data, float_bytes, numbers
+from bench.cases.case import Case, Data, array, float_bytes, numbers
+from gpunet.ops.adam import adam
+from gpunet.ops.trace import flops_of
 
 LEARNING_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-7
 
@@ -17,8 +19,13 @@ def data(sizes: Mapping[str, int]) -> Data:
     return {"w": numbers(1, sizes["n"]), "g": g + np.copysign(np.float32(0.1), g)}
 
 
-# Per parameter: m 3, v 4, and the update's root, sum, quotient, product and difference; read w, g, m, v, write w, m, v.
+def flops(n: int) -> int:
+    w, rate = array(n), array(1)
+    return flops_of(adam, w, w, w, w, rate, BETA_1, BETA_2, EPSILON)
+
+
+# Read w, g, m, v, write w, m, v.
 CASES = tuple(
-    Case("adam", f"{n:.0e}".replace("e+0", "e"), {"n": n}, 12 * n, float_bytes(7 * n), data, quick=n == 10**5)
+    Case("adam", f"{n:.0e}".replace("e+0", "e"), {"n": n}, flops(n), float_bytes(7 * n), data, quick=n == 10**5)
     for n in (10**5, 10**6, 10**7)
 )

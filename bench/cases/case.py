@@ -19,7 +19,8 @@ FLOAT_BYTES = 4
 class Case:
     """One op or one step of a model at one size, in float32.
 
-    `flops` counts additions and multiplications (a multiply-add is two) that the mathematics needs; `bytes` what has to
+    `flops` counts additions and multiplications (a multiply-add is two) that the mathematics needs, for an op by what
+    gpunet's op says of itself (gpunet/ops/trace.py); `bytes` what has to
     cross the memory bus if every array is read or written once. Both are of one run. `tolerance` is how far outputs may
     differ, as a share of the largest. `quick` cases make up the quick mode.
     """
@@ -47,6 +48,11 @@ class Case:
 def numbers(seed: int, *shape: int, scale: float = 1.0) -> HostArray:
     """Return normal numbers of standard deviation `scale`, as float32."""
     return (scale * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def array(*shape: int) -> HostArray:
+    """Return an array of `shape` that takes no memory, for what counts flops by shapes."""
+    return np.broadcast_to(np.float32(0), shape)
 
 
 def float_bytes(*counts: int) -> int:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.cases.case import Case, Data, float_bytes, numbers
+from bench.cases.case import Case, Data, array, float_bytes, numbers
+from gpunet.ops import convolution as conv
+from gpunet.ops.activation import Activation
+from gpunet.ops.trace import flops_of
+from gpunet.ops.windows import window_pads
 
 # Batch, height and width, channels, kernel size, filters, stride, padding.
 SHAPES = (
@@ -44,15 +48,22 @@ def _cases() -> list[Case]:
         p = output_size(h, r, stride, padding)
         sizes = {"n": n, "h": h, "c": c, "r": r, "f": f, "p": p, "stride": stride, "padding": padding}
         label = f"{n}x{h}x{h}x{c}-k{r}s{stride}f{f}"
-        x, w, y = n * h * h * c, r * r * c * f, n * p * p * f
-        product = 2 * y * r * r * c
-        quick = h == 11
+        x, w, b, dy = array(n, h, h, c), array(r, r, c, f), array(f), array(n, p, p, f)
+        size = {"x": x.size, "w": w.size, "b": b.size, "y": dy.size}
+        pads = window_pads(h, r, stride, 1, padding)
+        geometry, linear = conv.Geometry(strides=(stride, stride), pads=(pads, pads)), Activation.LINEAR
+        filter_gradient = (x, dy, dy, linear, geometry, w, b)
         for op, flops, touched in (
-            ("convolution_forward", product + 2 * y, float_bytes(x, w, f, y)),
-            ("convolution_data_gradient", product, float_bytes(y, w, x)),
-            ("convolution_filter_gradient", product + y, float_bytes(x, y, w, f)),
+            ("convolution_forward", flops_of(conv.convolution, x, w, b, Activation.RELU, geometry), "xwby"),
+            (
+                "convolution_data_gradient",
+                flops_of(conv.convolution_input_gradient, dy, dy, w, linear, geometry, x.shape),
+                "ywx",
+            ),
+            ("convolution_filter_gradient", flops_of(conv.convolution_kernel_gradient, *filter_gradient), "xywb"),
         ):
-            cases.append(Case(op, label, sizes, flops, touched, data, quick=quick, has_images=True))
+            moved = float_bytes(*(size[name] for name in touched))
+            cases.append(Case(op, label, sizes, flops, moved, data, quick=h == 11, has_images=True))
     return cases
 
 

@@ -14,7 +14,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from bench.cases import convolution
-from bench.cases.case import Case, Data, HostArray, float_bytes, numbers
+from bench.cases.case import Case, Data, HostArray, array, float_bytes, numbers
+from gpunet.ops.activation import Activation
+from gpunet.ops.convolution import Geometry
+from gpunet.ops.convolution_pooling import (
+    convolution_pooling,
+    convolution_pooling_input_gradient,
+    convolution_pooling_kernel_gradient,
+)
+from gpunet.ops.trace import flops_of
+from gpunet.ops.windows import window_pads
 
 _X_STEP, _W_STEP = 2.0**-6, 2.0**-10
 
@@ -37,12 +46,22 @@ def _cases() -> list[Case]:
         u = convolution.output_size(p, 2, 2, "same")
         sizes = {"n": n, "h": h, "c": c, "r": r, "f": f, "p": p, "u": u, "stride": stride, "padding": padding}
         label = f"{n}x{h}x{h}x{c}-k{r}s{stride}f{f}"
-        x, w, y, maxima = n * h * h * c, r * r * c * f, n * p * p * f, n * u * u * f
-        product = 2 * y * r * r * c
+        images, filters, bias, dy = array(n, h, h, c), array(r, r, c, f), array(f), array(n, u, u, f)
+        x, w, maxima = images.size, filters.size, dy.size
+        pads = window_pads(h, r, stride, 1, padding)
+        geometry = Geometry(strides=(stride, stride), pads=(pads, pads))
+        forward = flops_of(convolution_pooling, images, filters, bias, Activation.RELU, geometry, "same")
+        backward = flops_of(  # ReLU's gradient counts once
+            convolution_pooling_input_gradient,
+            *(dy, dy, dy, filters, Activation.LINEAR, geometry, "same", images.shape),
+        ) + flops_of(
+            convolution_pooling_kernel_gradient,
+            *(images, dy, dy, dy, Activation.RELU, geometry, "same", filters, bias),
+        )
         winners = maxima  # a byte each
         for op, flops, touched in (
-            ("convolution_pooling_forward", product + 3 * y, float_bytes(x, w, f, maxima) + winners),
-            ("convolution_pooling_backward", 2 * (product + maxima), float_bytes(2 * (x + w + maxima), f) + winners),
+            ("convolution_pooling_forward", forward, float_bytes(x, w, f, maxima) + winners),
+            ("convolution_pooling_backward", backward, float_bytes(2 * (x + w + maxima), f) + winners),
         ):
             cases.append(Case(op, label, sizes, flops, touched, data, quick=h == 11, has_images=True))
     return cases

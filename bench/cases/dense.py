@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.cases.case import Case, Data, float_bytes, numbers
+from bench.cases.case import Case, Data, array, float_bytes, numbers
+from gpunet.ops.activation import Activation
+from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
+from gpunet.ops.trace import flops_of
 
 SHAPES = ((32, 784, 128), (128, 1600, 128), (512, 784, 512), (1024, 1024, 1024), (4096, 4096, 4096))
 
@@ -18,13 +21,15 @@ def data(sizes: Mapping[str, int]) -> Data:
 
 
 def forward_flops(m: int, k: int, n: int) -> int:
-    """Return 2 m k n of the product, and m n each for bias and ReLU."""
-    return 2 * m * k * n + 2 * m * n
+    """Return those of the product, bias and ReLU."""
+    return flops_of(dense, array(m, k), array(k, n), array(n), Activation.RELU)
 
 
 def backward_flops(m: int, k: int, n: int) -> int:
-    """Return the two products' 4 m k n, and m n each for ReLU's gradient and db."""
-    return 4 * m * k * n + 2 * m * n
+    """Return those of dx, dw and db, and of ReLU's gradient once."""
+    x, dy, w = array(m, k), array(m, n), array(k, n)
+    dx = flops_of(dense_input_gradient, dy, dy, w, Activation.LINEAR)
+    return dx + flops_of(dense_kernel_gradient, x, dy, dy, Activation.RELU, w, array(n))
 
 
 def _cases() -> list[Case]:

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.cases.case import FLOAT_BYTES, Case, Data, HostArray, numbers
+from bench.cases.case import FLOAT_BYTES, Case, Data, HostArray, array, numbers
+from gpunet.ops.dropout import dropout
+from gpunet.ops.trace import flops_of
 
 RATE = 0.4
 
@@ -25,7 +27,7 @@ CASES = tuple(
         "dropout",
         f"{n}x{features}",
         {"n": n, "features": features},
-        flops=2 * n * features,
+        flops=flops_of(dropout, array(n, features), RATE, (0, 0, 0)),
         bytes=(2 * FLOAT_BYTES + 1) * n * features,
         make_data=data,
         tolerance=0.02,  # of the share kept: more than six standard deviations at 131072 elements

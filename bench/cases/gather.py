@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.cases.case import FLOAT_BYTES, Case, Data
+from bench.cases.case import FLOAT_BYTES, Case, Data, array
+from gpunet.ops.gather import gather
+from gpunet.ops.trace import flops_of
 
 SAMPLES = 4096  # more bytes than the second-level cache of any CPU holds, at these sizes
 
@@ -23,7 +25,7 @@ CASES = tuple(
         "gather",
         f"{n}x{features}",
         {"n": n, "features": features},
-        flops=n * features,
+        flops=flops_of(gather, array(SAMPLES, features), array(SAMPLES), array(1), array(n, features)),
         bytes=8 * n + (1 + FLOAT_BYTES) * n * features,
         make_data=data,
         tolerance=0,

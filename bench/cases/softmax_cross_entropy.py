@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.cases.case import Case, Data, float_bytes, numbers
+from bench.cases.case import Case, Data, array, float_bytes, numbers
+from gpunet.ops.softmax_cross_entropy import softmax_cross_entropy
+from gpunet.ops.trace import flops_of
 
 SHAPES = ((128, 10), (256, 1000))
 
@@ -17,13 +19,16 @@ def data(sizes: Mapping[str, int]) -> Data:
     return {"logits": numbers(1, n, classes, scale=3), "labels": labels}
 
 
-# Per logit: maximum, difference, exponential, sum, division, and the gradient's difference and factor.
+def flops(n: int, classes: int) -> int:
+    return flops_of(softmax_cross_entropy, array(n, classes), array(n))
+
+
 CASES = tuple(
     Case(
         "softmax_cross_entropy",
         f"{n}x{classes}",
         {"n": n, "classes": classes},
-        flops=7 * n * classes,
+        flops=flops(n, classes),
         bytes=float_bytes(2 * n * classes) + 8 * n,
         make_data=data,
         quick=True,

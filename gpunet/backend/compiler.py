@@ -244,10 +244,13 @@ def _run(command: list[str], folder: Path | None = None) -> str:
 
 
 @cache
-def cache_folder() -> Path:
-    """Return the folder of compiled kernels: GPUNET_CACHE, else gpunet in the user's cache folder, else a temporary."""
+def cache_folder(part: str = "emulator") -> Path:
+    """Return a folder for what is kept: in GPUNET_CACHE, else in gpunet in the user's cache folder, else a temporary.
+
+    `part` is what lies there, 'emulator' for compiled kernels.
+    """
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("GPUNET_CACHE") or Path(home) / "gpunet") / "emulator"
+    folder = Path(os.environ.get("GPUNET_CACHE") or Path(home) / "gpunet") / part
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from gpunet.backend import elf
-from gpunet.backend.compiler import Compiler, build, find_compiler, load
+from gpunet.backend.compiler import Compiler, build, cache_folder, find_compiler, load
+from gpunet.backend.compiles import watched
 from gpunet.backend.emulator_abi import STRUCT_BYTES
 from gpunet.backend.emulator_kernel import EmulatorError, Kernel, Size
 from gpunet.backend.emulator_workers import running
@@ -96,8 +97,9 @@ def module(file: str, options: tuple[str, ...]) -> Module:
 
 @cache
 def _module(file: str, options: tuple[str, ...], checked: bool) -> Module:
-    name, entries = Path(file).name, launch_bounds(file)
-    return Module(name, build(find_compiler(), name, source(file), entries, options, checked), tuple(entries), checked)
+    name, entries, compiler = Path(file).name, launch_bounds(file), find_compiler()
+    with watched(name, options, cache_folder):
+        return Module(name, build(compiler, name, source(file), entries, options, checked), tuple(entries), checked)
 
 
 class Module:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from gpunet.backend import emulator, recording
 from gpunet.backend.arrays import Array, Device, Kind, common_device, current, import_cupy, is_array
+from gpunet.backend.compiles import cupy_cache, watched
 from gpunet.backend.sources import entry_points, source
 
 Defines: TypeAlias = Mapping[str, int | str]
@@ -143,8 +144,10 @@ def _launch_cuda(
 @cache
 def _cuda_kernel(device: Device, file: str, entry: str, options: tuple[str, ...], shared_bytes: int) -> Any:
     """Return the compiled kernel, allowed to use `shared_bytes` of dynamic shared memory; `device` must be current."""
-    kernel = _cuda_module(device, file, options).get_function(entry)
-    if shared_bytes > kernel.max_dynamic_shared_size_bytes:  # 48 KiB less the static part, unless it is raised
+    with watched(file, options, cupy_cache):
+        kernel = _cuda_module(device, file, options).get_function(entry)
+        limit = kernel.max_dynamic_shared_size_bytes  # 48 KiB less the static part, unless it is raised
+    if shared_bytes > limit:
         kernel.max_dynamic_shared_size_bytes = shared_bytes
     return kernel
 

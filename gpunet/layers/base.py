@@ -34,7 +34,7 @@ from gpunet.backend.arrays import CPU, Array, contiguous, device_of, to_device, 
 from gpunet.backend.devices import current_device
 from gpunet.layers.shapes import Dims, dims
 from gpunet.layers.state import LayerState
-from gpunet.ops import arithmetic
+from gpunet.ops import arithmetic, trace
 from gpunet.ops.activation import Activation
 
 Backward: TypeAlias = Callable[[Array], Array | None]
@@ -217,6 +217,9 @@ class Layer(LayerState):
 
     def apply(self, x: Array, training: bool) -> Forward:
         """Run `forward` on an array of the layer's device and dtype, with the checks and the activity regularizer."""
+        return trace.layer(self.name, self._checked_forward, x, training)
+
+    def _checked_forward(self, x: Array, training: bool) -> Forward:
         self.check_input(x)
         result = self.forward(x, training)
         if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
@@ -225,6 +228,9 @@ class Layer(LayerState):
 
     def apply_logits(self, x: Array, training: bool) -> Forward:
         """Run `forward_logits` likewise."""
+        return trace.layer(self.name, self._checked_forward_logits, x, training)
+
+    def _checked_forward_logits(self, x: Array, training: bool) -> Forward:
         self.check_input(x)
         return self.forward_logits(x, training)
 

@@ -21,6 +21,7 @@ from gpunet.layers.base import Forward, Layer
 from gpunet.layers.convolution import Conv2D
 from gpunet.layers.kernel_layer import KernelLayer
 from gpunet.layers.pooling import MaxPooling2D
+from gpunet.ops import trace
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution_pooling import LONGEST_SUM, POOL
 
@@ -45,15 +46,20 @@ class Unit:
             return self.activation_layer.as_operation
         return self.layer.operation if isinstance(self.layer, KernelLayer) else None
 
+    @property
+    def name(self) -> str:
+        """The names of its layers."""
+        return " + ".join(layer.name for layer in self.layers)
+
     def apply(self, x: Array, training: bool, logits: bool) -> Forward:
         """Run the unit, without its final softmax if `logits`."""
         if len(self.layers) == 1:
             return self.layer.apply_logits(x, training) if logits else self.layer.apply(x, training)
         assert self.operation is not None
         if self.pooling_layer is None:
-            return self.layer.apply_with_activation(x, training, self.operation)
+            return trace.layer(self.name, self.layer.apply_with_activation, x, training, self.operation)
         assert isinstance(self.layer, Conv2D)
-        return self.layer.apply_with_pooling(x, self.operation, self.pooling_layer.padding)
+        return trace.layer(self.name, self.layer.apply_with_pooling, x, self.operation, self.pooling_layer.padding)
 
 
 def ends_in_softmax(layers: Sequence[Layer]) -> bool:
@@ -120,8 +126,7 @@ def explanation(layers: Sequence[Layer], fuse: bool) -> str:
     for number, unit in enumerate(found):
         before = found[number - 1] if number else None
         follower = found[number + 1].layer if number + 1 < len(found) else None
-        names = " + ".join(layer.name for layer in unit.layers)
-        rows.append((names, _describe(unit, before, follower) if fuse else "by itself: fusion is switched off"))
+        rows.append((unit.name, _describe(unit, before, follower) if fuse else "by itself: fusion is switched off"))
     width = max((len(names) for names, _ in rows), default=0)
     return "\n".join(f"{names:<{width}}  {text}" for names, text in rows)
 

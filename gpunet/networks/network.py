@@ -14,6 +14,7 @@ from gpunet.layers.input import InputLayer
 from gpunet.layers.shapes import Dims, fits
 from gpunet.networks import fusion
 from gpunet.networks.summary import summary_text
+from gpunet.ops import trace
 from gpunet.parameters import Parameter
 
 
@@ -131,10 +132,10 @@ class Network(Layer):
         return self._run(x, training, logits=True)
 
     def apply(self, x: Array, training: bool) -> Forward:
-        return self._run(x, training, logits=False)
+        return trace.layer(self.name, self._run, x, training, logits=False)
 
     def apply_logits(self, x: Array, training: bool) -> Forward:
-        return self._run(x, training, logits=True)
+        return trace.layer(self.name, self._run, x, training, logits=True)
 
     @property
     def ends_in_softmax(self) -> bool:

@@ -11,10 +11,12 @@ import numpy as np
 from gpunet.backend.arrays import Array, Device, Kind, common_device
 from gpunet.backend.launch import launch
 from gpunet.ops import contract
+from gpunet.ops.trace import op
 
 _FILE = "accumulation.cu"
 
 
+@op(lambda *_: 3, changes=("state",))
 def accumulate_mean(state: Array, value: Array, total_weight: int, weight: int) -> None:
     """state[0] += (total_weight value[0], weight), in place; `value` is float32 or float64 (1,).
 

@@ -12,6 +12,7 @@ from gpunet.backend.arrays import Array, HostArray, Kind, common_device, contigu
 from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops import accumulation, contract
 from gpunet.ops.labels import check_labels
+from gpunet.ops.trace import op
 
 THREADS = 128
 ROWS = THREADS // 32  # rows that one block works on at a time: a warp each
@@ -20,6 +21,7 @@ BLOCKS = 64  # at most; more than enough to be limited by memory alone
 _FILE = "accuracy.cu"
 
 
+@op(lambda y, *_: y.size, changes=("state",))
 def sparse_matches(y: Array, labels: Array, state: Array, positions: int = 1) -> None:
     """A row i matches if argmax_j y[i, j] is labels[i]; y (N, C), int32 labels (N,).
 
@@ -34,6 +36,7 @@ def sparse_matches(y: Array, labels: Array, state: Array, positions: int = 1) ->
         _launch("sparse_matches", ROWS, y, (contiguous(labels), state, positions, *y.shape))
 
 
+@op(lambda y, *_: 2 * y.size, changes=("state",))
 def dense_matches(y: Array, targets: Array, state: Array, positions: int = 1) -> None:
     """A row i matches if argmax_j y[i, j] is argmax_j targets[i, j]; y and targets (N, C)."""
     device = contract.floats("dense_matches", y=y, targets=targets)
@@ -46,6 +49,7 @@ def dense_matches(y: Array, targets: Array, state: Array, positions: int = 1) ->
         _launch("dense_matches", ROWS, y, (contiguous(targets), state, positions, *y.shape))
 
 
+@op(lambda y, *_: 2 * y.size, changes=("state",))
 def binary_matches(y: Array, targets: Array, threshold: float, state: Array, positions: int = 1) -> None:
     """An element matches if [y[i] > threshold] is targets[i]; both of one shape, `targets` int32 or of y's dtype."""
     device = contract.floats("binary_matches", y=y)
@@ -62,6 +66,7 @@ def binary_matches(y: Array, targets: Array, threshold: float, state: Array, pos
     _launch("binary_matches", THREADS, y, (*places, state, positions, y.size, float(threshold)))
 
 
+@op(lambda y, *_: y.size, changes=("state",))
 def equal_matches(y: Array, targets: Array, state: Array, positions: int = 1) -> None:
     """An element matches if y[i] equals targets[i]; both of one shape."""
     device = contract.floats("equal_matches", y=y, targets=targets)

@@ -7,7 +7,9 @@ The same formulas are kernels/activation.cuh, which the Dense and convolution ke
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from gpunet.backend.launch import ceil_div, launch
 from gpunet.backend.memory import empty_host
 from gpunet.ops import contract
 from gpunet.ops.erf import erf
+from gpunet.ops.trace import op
 
 LEAKY_SLOPE = 0.2  # Keras's leaky_relu
 
@@ -49,7 +52,18 @@ class Activation(Enum):
         """Whether the gradient needs the input z; it needs the output y else."""
         return self in (Activation.GELU, Activation.GELU_TANH, Activation.SILU)
 
+    @property
+    def flops(self) -> int:
+        """What counts as the flop of an element, of f as of its gradient: a function is one, however it is computed."""
+        return 0 if self is Activation.LINEAR else 1
 
+
+def unread_by_gradients(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which of the arguments of a gradient op need not be read: `saved`, where f' is 1."""
+    return ("saved",) if given["activation"] is Activation.LINEAR else ()
+
+
+@op(lambda x, activation: x.size * activation.flops)
 def activate(x: Array, activation: Activation) -> Array:
     """y = f(x), element by element, of x's shape and dtype.
 
@@ -69,6 +83,7 @@ def activate(x: Array, activation: Activation) -> Array:
     return y
 
 
+@op(lambda dy, saved, activation: dy.size * activation.flops, unread=unread_by_gradients)
 def activate_gradient(dy: Array, saved: Array, activation: Activation) -> Array:
     """dx = dy f'(x), where `saved` is the output y, or the input x for activations with `saves_input`."""
     device = contract.floats("activate_gradient", dy=dy, saved=saved)
@@ -82,6 +97,7 @@ def activate_gradient(dy: Array, saved: Array, activation: Activation) -> Array:
     return dx
 
 
+@op(lambda x, *_: x.size)
 def relu(x: Array, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0) -> Array:
     """y = min(x, max_value) where x > threshold, else negative_slope (x - threshold); Keras's ReLU layer."""
     device = contract.floats("relu", x=x)
@@ -96,6 +112,7 @@ def relu(x: Array, max_value: float | None = None, negative_slope: float = 0.0, 
     return y
 
 
+@op(lambda dy, *_: dy.size)
 def relu_gradient(
     dy: Array, x: Array, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0
 ) -> Array:
@@ -114,6 +131,7 @@ def relu_gradient(
     return dx
 
 
+@op(lambda x, *_: x.size)
 def elu(x: Array, alpha: float = 1.0) -> Array:
     """y = x where x > 0, else alpha (exp(x) - 1); its gradient needs x, as y tells the side only if alpha > 0."""
     device = contract.floats("elu", x=x)
@@ -125,6 +143,7 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
     return y
 
 
+@op(lambda dy, *_: dy.size)
 def elu_gradient(dy: Array, x: Array, alpha: float = 1.0) -> Array:
     """dx = dy where x > 0, else dy alpha exp(x)."""
     device = contract.floats("elu_gradient", dy=dy, x=x)

@@ -6,11 +6,13 @@ import numpy as np
 
 from gpunet.backend.arrays import Array, Kind, contiguous, empty_like
 from gpunet.backend.launch import ceil_div, launch
+from gpunet.ops.trace import op
 from gpunet.ops.update import check_update, pieces
 
 THREADS = 256
 
 
+@op(lambda w, *_: 12 * w.size, changes=("w", "momentum", "velocity"))
 def adam(
     w: Array,
     gradient: Array,

@@ -8,6 +8,7 @@ from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, device_of,
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.backend.memory import empty_host
 from gpunet.ops import contract
+from gpunet.ops.trace import op
 
 THREADS = 256
 PER_THREAD = 16  # elements that one thread of partial_sums adds up
@@ -17,6 +18,7 @@ _FILE = "arithmetic.cu"
 _DEFINES = {"THREADS": THREADS, "PER_THREAD": PER_THREAD}
 
 
+@op(lambda a, b: a.size, changes=("a",))
 def add_in_place(a: Array, b: Array) -> None:
     """a += b, both of the same shape; on a device, `a` must be C-contiguous.
 
@@ -35,6 +37,7 @@ def add_in_place(a: Array, b: Array) -> None:
         launch(_FILE, "add_in_place", grid=_blocks(a.size), block=THREADS, args=args, real=a.dtype, defines=_DEFINES)
 
 
+@op(lambda x, factor: x.size)
 def scale(x: Array, factor: float) -> Array:
     """y = factor x, `factor` rounded to x's dtype first."""
     device = contract.floats("scale", x=x)
@@ -47,6 +50,7 @@ def scale(x: Array, factor: float) -> Array:
     return y
 
 
+@op(lambda x, factor: x.size)
 def scale_by(x: Array, factor: Array) -> Array:
     """y = factor[0] x, `factor` of shape (1,) on x's device, which the host does not read."""
     device = contract.floats("scale_by", x=x, factor=factor)
@@ -60,6 +64,7 @@ def scale_by(x: Array, factor: Array) -> Array:
     return y
 
 
+@op(lambda x: x.size)
 def total(x: Array) -> Array:
     """y[0] = sum of all elements of x, in x's dtype, shape (1,).
 

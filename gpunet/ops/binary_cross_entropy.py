@@ -9,6 +9,7 @@ from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops import contract
 from gpunet.ops.cross_entropy import clipped, is_clipped
 from gpunet.ops.softmax_cross_entropy import smoothed
+from gpunet.ops.trace import op
 
 THREADS = 128
 ROWS = THREADS // 32  # rows that one block works on: a warp each
@@ -16,6 +17,7 @@ ROWS = THREADS // 32  # rows that one block works on: a warp each
 _FILE = "binary_cross_entropy.cu"
 
 
+@op(lambda logits, *_: 8 * logits.size)
 def binary_cross_entropy_logits(logits: Array, targets: Array, smoothing: float = 0.0) -> Array:
     """losses[i] = mean_j (max(z, 0) - z t + log(1 + exp(-|z|))), the binary cross-entropy of t and sigmoid(z).
 
@@ -36,6 +38,7 @@ def binary_cross_entropy_logits(logits: Array, targets: Array, smoothing: float 
     return _mean(losses)
 
 
+@op(lambda logits, *_: 5 * logits.size)
 def binary_cross_entropy_logits_gradient(logits: Array, targets: Array, scale: Array, smoothing: float = 0.0) -> Array:
     """dz[i, j] = (sigmoid(z[i, j]) - t[i, j]) scale / C, `scale` of shape (1,)."""
     device = _check("binary_cross_entropy_logits_gradient", logits, targets, scale)
@@ -50,6 +53,7 @@ def binary_cross_entropy_logits_gradient(logits: Array, targets: Array, scale: A
     return dz
 
 
+@op(lambda probabilities, *_: 10 * probabilities.size)
 def binary_cross_entropy(probabilities: Array, targets: Array, smoothing: float = 0.0) -> Array:
     """losses[i] = mean_j (-t log c - (1 - t) log(1 - c)), c = clip(q, 1e-7, 1 - 1e-7).
 
@@ -66,6 +70,7 @@ def binary_cross_entropy(probabilities: Array, targets: Array, smoothing: float 
     return -_mean(losses)
 
 
+@op(lambda probabilities, *_: 5 * probabilities.size)
 def binary_cross_entropy_gradient(probabilities: Array, targets: Array, scale: Array, smoothing: float = 0.0) -> Array:
     """dq[i, j] = (q - t) / (q (1 - q)) scale / C, and 0 where q was clipped; `scale` has shape (1,)."""
     device = _check("binary_cross_entropy_gradient", probabilities, targets, scale)

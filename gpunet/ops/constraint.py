@@ -14,6 +14,7 @@ from gpunet.backend.arrays import Array, Device, HostArray, Kind, Shape, to_devi
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops import contract
 from gpunet.ops.flat import BLOCK
+from gpunet.ops.trace import op
 
 GROUPS = 32  # groups of weights with one norm each that one block works on
 LANES = 8  # threads that share a group
@@ -49,6 +50,12 @@ class NormLimits:
         self.numbers = to_device(np.array([limit[2:] for limit in limits], dtype), device)
 
 
+def _limited(limits: NormLimits) -> int:
+    """Return the number of weights with a limit."""
+    return sum(math.prod(limit.shape) for limit in limits.limits)
+
+
+@op(lambda w, limits: 3 * _limited(limits), traffic=lambda w, limits: 2 * w.itemsize * _limited(limits))
 def limit_norms(w: Array, limits: NormLimits) -> None:
     """Do to every array that `limits` names in the flat `w` what `limit_norm` does to one, in one kernel."""
     device = contract.floats("limit_norms", w=w)
@@ -62,6 +69,7 @@ def limit_norms(w: Array, limits: NormLimits) -> None:
     launch(_FILE, "limit_norms", grid=grid, block=block, args=args, real=w.dtype, defines=_DEFINES)
 
 
+@op(lambda w, *_: 3 * w.size, changes=("w",))
 def limit_norm(w: Array, axes: tuple[int, ...], minimum: float, maximum: float, rate: float = 1.0) -> None:
     """w *= d / (1e-7 + n), n = sqrt(sum of w^2 over `axes`), d = rate clip(n, minimum, maximum) + (1 - rate) n.
 
@@ -86,6 +94,12 @@ def _limit_norm_host(w: HostArray, limit: NormLimit) -> None:
     w *= wanted / (w.dtype.type(EPSILON) + norms)
 
 
+def _made_non_negative(w: Array, blocks: Array | None = None) -> int:
+    """Return the number of weights, the space behind each array included."""
+    return w.size if blocks is None else BLOCK * blocks.size
+
+
+@op(_made_non_negative, traffic=lambda w, blocks: 2 * w.itemsize * _made_non_negative(w, blocks))
 def non_negative(w: Array, blocks: Array | None = None) -> None:
     """w = max(w, 0), in place; `w` must be C-contiguous.
 

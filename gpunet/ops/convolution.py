@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -12,8 +13,9 @@ from gpunet import arguments
 from gpunet.backend.arrays import Array, HostArray, Kind, Shape, contiguous, empty, empty_like
 from gpunet.backend.memory import empty_host, full_host
 from gpunet.ops import contract, tiles
-from gpunet.ops.activation import Activation, activate_host, gradient_host
+from gpunet.ops.activation import Activation, activate_host, gradient_host, unread_by_gradients
 from gpunet.ops.im2col import add_windows, blocks, inside, pad, window_matrices
+from gpunet.ops.trace import op
 from gpunet.ops.windows import padded_output_size
 
 _FILE = "convolution.cu"
@@ -73,6 +75,22 @@ class Sizes:
         return (*sizes, self.geometry.groups)
 
 
+def _flops(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry) -> int:
+    y = math.prod(sizes_of("convolution", x.shape, w.shape, geometry).y)
+    return y * (2 * math.prod(w.shape[:3]) + (b is not None) + activation.flops)
+
+
+def _input_gradient_flops(dy: Array, saved: Array, w: Array, activation: Activation, *_: object) -> int:
+    return dy.size * (2 * math.prod(w.shape[:3]) + activation.flops)
+
+
+def _kernel_gradient_flops(
+    x: Array, dy: Array, saved: Array, activation: Activation, geometry: Geometry, dw: Array, db: Array | None
+) -> int:
+    return dy.size * (2 * math.prod(dw.shape[:3]) + activation.flops + (db is not None))
+
+
+@op(_flops)
 def convolution(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry) -> tuple[Array, Array]:
     """y[n,p,q,f] = f(b[f] + sum over r,s,c of x[n, p stride + r dilation - pad, ..., c] w[r,s,c,f]).
 
@@ -106,6 +124,7 @@ def convolution(x: Array, w: Array, b: Array | None, activation: Activation, geo
     return y, y if z is None else z
 
 
+@op(_input_gradient_flops, unread=unread_by_gradients)
 def convolution_input_gradient(
     dy: Array, saved: Array, w: Array, activation: Activation, geometry: Geometry, input_shape: Shape
 ) -> Array:
@@ -130,6 +149,7 @@ def convolution_input_gradient(
     return dx
 
 
+@op(_kernel_gradient_flops, unread=unread_by_gradients)
 def convolution_kernel_gradient(
     x: Array,
     dy: Array,

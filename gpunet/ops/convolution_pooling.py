@@ -7,6 +7,8 @@ a block is in the cache. dz, the gradient of the convolution before its activati
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gpunet import arguments
@@ -14,7 +16,7 @@ from gpunet.backend.arrays import Array, HostArray, Kind, Shape, common_device, 
 from gpunet.backend.launch import ceil_div
 from gpunet.backend.memory import empty_host
 from gpunet.ops import contract, tiles
-from gpunet.ops.activation import Activation, activate_host, gradient_host
+from gpunet.ops.activation import Activation, activate_host, gradient_host, unread_by_gradients
 from gpunet.ops.convolution import (
     BlockOfDz,
     Geometry,
@@ -27,6 +29,7 @@ from gpunet.ops.convolution import (
     weights_host,
 )
 from gpunet.ops.im2col import window_matrices
+from gpunet.ops.trace import op
 from gpunet.ops.windows import PADDINGS
 
 POOL = 2  # the size and the stride of the pooling's windows, in both directions
@@ -39,6 +42,41 @@ _GRADIENT_FILE = "convolution_pooling_gradient.cu"
 _WINDOW = POOL * POOL
 
 
+def _flops(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry, padding: str) -> int:
+    z = math.prod(sizes_of("convolution_pooling", x.shape, w.shape, geometry).y)
+    return z * (2 * math.prod(w.shape[:3]) + (b is not None) + activation.flops + 1)
+
+
+def _input_gradient_flops(
+    dy: Array,
+    saved: Array,
+    winner: Array,
+    w: Array,
+    activation: Activation,
+    geometry: Geometry,
+    padding: str,
+    input_shape: Shape,
+) -> int:
+    z = math.prod(sizes_of("convolution_pooling", input_shape, w.shape, geometry).y)
+    return 2 * z * math.prod(w.shape[:3]) + dy.size * activation.flops
+
+
+def _kernel_gradient_flops(
+    x: Array,
+    dy: Array,
+    saved: Array,
+    winner: Array,
+    activation: Activation,
+    geometry: Geometry,
+    padding: str,
+    dw: Array,
+    db: Array | None,
+) -> int:
+    z = math.prod(sizes_of("convolution_pooling", x.shape, dw.shape, geometry).y)
+    return 2 * z * math.prod(dw.shape[:3]) + dy.size * (activation.flops + (db is not None))
+
+
+@op(_flops)
 def convolution_pooling(
     x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry, padding: str
 ) -> tuple[Array, Array, Array]:
@@ -76,6 +114,7 @@ def convolution_pooling(
     return y, y if z is None else z, winner
 
 
+@op(_input_gradient_flops, unread=unread_by_gradients)
 def convolution_pooling_input_gradient(
     dy: Array,
     saved: Array,
@@ -110,6 +149,7 @@ def convolution_pooling_input_gradient(
     return dx
 
 
+@op(_kernel_gradient_flops, unread=unread_by_gradients)
 def convolution_pooling_kernel_gradient(
     x: Array,
     dy: Array,

@@ -9,6 +9,7 @@ from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops import contract
 from gpunet.ops.labels import check_labels, ignored_argument, known_labels
 from gpunet.ops.softmax_cross_entropy import smoothed
+from gpunet.ops.trace import op
 
 THREADS = 128
 ROWS = THREADS // 32  # rows that one block works on: a warp each
@@ -17,6 +18,7 @@ EPSILON = 1e-7  # Keras's backend.epsilon(): probabilities are clipped to EPSILO
 _FILE = "cross_entropy.cu"
 
 
+@op(lambda probabilities, *_: probabilities.size)
 def cross_entropy(probabilities: Array, labels: Array, ignored: int | None = None) -> tuple[Array, Array]:
     """losses[i] = -log clip(p[i, labels[i]] / totals[i]), totals[i] = sum_j p[i, j].
 
@@ -41,6 +43,7 @@ def cross_entropy(probabilities: Array, labels: Array, ignored: int | None = Non
     return losses, totals
 
 
+@op(lambda probabilities, *_: probabilities.size)
 def cross_entropy_gradient(
     probabilities: Array, labels: Array, totals: Array, scale: Array, ignored: int | None = None
 ) -> Array:
@@ -71,6 +74,7 @@ def cross_entropy_gradient(
     return dp
 
 
+@op(lambda probabilities, *_: 8 * probabilities.size)
 def cross_entropy_dense(probabilities: Array, targets: Array, smoothing: float = 0.0) -> tuple[Array, Array, Array]:
     """losses[i] = -sum_j t[i, j] log clip(p[i, j] / totals[i]), totals[i] = sum_j p[i, j], and weights.
 
@@ -96,6 +100,7 @@ def cross_entropy_dense(probabilities: Array, targets: Array, smoothing: float =
     return losses, totals, weights
 
 
+@op(lambda probabilities, *_: 4 * probabilities.size)
 def cross_entropy_dense_gradient(
     probabilities: Array, targets: Array, totals: Array, weights: Array, scale: Array, smoothing: float = 0.0
 ) -> Array:

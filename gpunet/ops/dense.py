@@ -7,11 +7,27 @@ import numpy as np
 from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty, empty_like
 from gpunet.backend.memory import full_host
 from gpunet.ops import contract, tiles
-from gpunet.ops.activation import Activation, activate_host, gradient_host
+from gpunet.ops.activation import Activation, activate_host, gradient_host, unread_by_gradients
+from gpunet.ops.trace import op
 
 _FILE = "dense.cu"
 
 
+def _flops(x: Array, w: Array, b: Array | None, activation: Activation) -> int:
+    return int(len(x) * w.shape[1] * (2 * w.shape[0] + (b is not None) + activation.flops))
+
+
+def _input_gradient_flops(dy: Array, saved: Array, w: Array, activation: Activation) -> int:
+    return int(dy.size * (2 * w.shape[0] + activation.flops))
+
+
+def _kernel_gradient_flops(
+    x: Array, dy: Array, saved: Array, activation: Activation, dw: Array, db: Array | None
+) -> int:
+    return int(dy.size * (2 * x.shape[1] + activation.flops + (db is not None)))
+
+
+@op(_flops)
 def dense(x: Array, w: Array, b: Array | None, activation: Activation) -> tuple[Array, Array]:
     """y = f(x w + b) with x (M, K), w (K, N), b (N,) or None; returns (y, saved), both (M, N).
 
@@ -52,6 +68,7 @@ def add_bias_and_activate(z: HostArray, b: HostArray | None, activation: Activat
     return y, z
 
 
+@op(_input_gradient_flops, unread=unread_by_gradients)
 def dense_input_gradient(dy: Array, saved: Array, w: Array, activation: Activation) -> Array:
     """dx = (dy f'(z)) w^T with dy and saved (M, N), w (K, N); returns dx (M, K)."""
     device = contract.floats("dense_input_gradient", dy=dy, saved=saved, w=w)
@@ -73,6 +90,7 @@ def dense_input_gradient(dy: Array, saved: Array, w: Array, activation: Activati
     return dx
 
 
+@op(_kernel_gradient_flops, unread=unread_by_gradients)
 def dense_kernel_gradient(
     x: Array, dy: Array, saved: Array, activation: Activation, dw: Array, db: Array | None
 ) -> None:

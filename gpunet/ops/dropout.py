@@ -13,6 +13,7 @@ from gpunet.backend.launch import ceil_div, launch
 from gpunet.backend.random import generator
 from gpunet.ops import contract
 from gpunet.ops.arithmetic import keep_where
+from gpunet.ops.trace import op
 
 THREADS = 128
 BLOCK_DRAWS = 8  # numbers that one block of Philox gives, and elements of one thread
@@ -24,6 +25,7 @@ _DEFINES = {"THREADS": THREADS}
 Key: TypeAlias = tuple[int, int, int | Array]
 
 
+@op(lambda x, *_: 2 * x.size)
 def dropout(x: Array, rate: float, key: Key) -> tuple[Array, Array]:
     """y = mask x / (1 - rate) with mask = u >= rate, u uniform in [0, 1); returns y and the uint8 mask.
 
@@ -58,6 +60,7 @@ def dropout(x: Array, rate: float, key: Key) -> tuple[Array, Array]:
     return y, mask
 
 
+@op(lambda dy, *_: dy.size)
 def dropout_gradient(dy: Array, mask: Array, rate: float) -> Array:
     """dx = mask dy / (1 - rate), with the mask that `dropout` returned."""
     device = contract.floats("dropout_gradient", dy=dy)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from gpunet.backend.arrays import Array, Device, Shape, to_device
 from gpunet.backend.random import generator
+from gpunet.ops.trace import op
 
 
+@op(lambda shape, *_: math.prod(shape))
 def noise_mask(
     shape: Shape, noise_shape: Sequence[int | None], rate: float, key: tuple[int, int, int], device: Device
 ) -> Array:

@@ -12,6 +12,7 @@ from gpunet.backend.arrays import Array, Device, HostArray, Kind, common_device
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops import contract
 from gpunet.ops.position import move_on
+from gpunet.ops.trace import op
 
 THREADS = 256  # of a block, which are shared out among rows and columns
 PER_THREAD = 4  # elements of a row that a thread copies, as long as the grid has room
@@ -28,6 +29,11 @@ _BITS: Mapping[np.dtype[Any], np.dtype[Any]] = {
 }
 
 
+def _moved(source: Array, order: Array, position: Array, out: Array, move: bool) -> int:
+    return order.itemsize * len(out) + (source.itemsize + out.itemsize) * out.size
+
+
+@op(lambda source, order, position, out, move: out.size, traffic=_moved)
 def gather(source: Array, order: Array, position: Array, out: Array, move: bool = False) -> None:
     """out[i, ...] = source[order[position[0] + i], ...] for i < len(out), in out's dtype, as NumPy's astype does it.
 

@@ -9,10 +9,12 @@ import numpy as np
 from gpunet.backend.arrays import Array, Device, Kind, common_device
 from gpunet.backend.launch import launch
 from gpunet.ops import contract
+from gpunet.ops.trace import op
 
 _FILE = "optimizer_step.cu"
 
 
+@op(lambda iterations: 1, changes=("iterations",))
 def advance(iterations: Array) -> None:
     """iterations += 1, in place; int64 (1,)."""
     device = _check("advance", iterations=iterations)
@@ -22,6 +24,7 @@ def advance(iterations: Array) -> None:
         launch(_FILE, "advance", grid=1, block=1, args=(iterations,), real=np.float64)
 
 
+@op(lambda *_: 6, changes=("iterations",))
 def advance_adam(iterations: Array, learning_rate: Array, step_size: Array, beta_1: float, beta_2: float) -> None:
     """t += 1, step_size = learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t), in place.
 

@@ -20,6 +20,7 @@ from gpunet.backend.launch import ceil_div, launch
 from gpunet.backend.memory import empty_host, full_host
 from gpunet.ops import contract
 from gpunet.ops.arithmetic import keep_where
+from gpunet.ops.trace import op
 from gpunet.ops.windows import PADDINGS, output_size, window_pads
 
 THREADS = 256
@@ -84,6 +85,25 @@ class _Windows(NamedTuple):
         return (slice(None), p, q), (slice(None), h, w)
 
 
+def _max_pooling_flops(x: Array, *pooling: Any) -> int:
+    windows = _windows("max_pooling", x.shape, *pooling)
+    return math.prod(windows.output_shape) * (windows.rows.size * windows.columns.size - 1)
+
+
+def _average_pooling_flops(x: Array, *pooling: Any) -> int:
+    windows = _windows("average_pooling", x.shape, *pooling)
+    return math.prod(windows.output_shape) * windows.rows.size * windows.columns.size
+
+
+def _average_pooling_gradient_flops(
+    dy: Array, pool_size: Pair, strides: Pair, padding: str, input_shape: Shape, *_: object
+) -> int:
+    windows = _windows("average_pooling_gradient", input_shape, pool_size, strides, padding)
+    added = dy.size * windows.rows.size * windows.columns.size - math.prod(input_shape)  # where windows overlap
+    return dy.size + max(added, 0)
+
+
+@op(_max_pooling_flops)
 def max_pooling(x: Array, pool_size: Pair, strides: Pair, padding: str) -> tuple[Array, Array]:
     """y[n, p, q, c] = max of window (p, q) of x[n, :, :, c]; returns y and the number of each window's first maximum.
 
@@ -123,6 +143,7 @@ def _max_pooling_cpu(x: Array, windows: _Windows, y: Array, winner: Array) -> No
         np.maximum(best_number, numbers, out=best_number)
 
 
+@op(lambda dy, *_: dy.size)
 def max_pooling_gradient(
     dy: Array, winner: Array, pool_size: Pair, strides: Pair, padding: str, input_shape: Shape
 ) -> Array:
@@ -153,6 +174,7 @@ def _max_pooling_gradient_cpu(dy: Array, winner: Array, windows: _Windows, dx: A
         dx[elements] += keep_where(won, dy[outputs])
 
 
+@op(_average_pooling_flops)
 def average_pooling(x: Array, pool_size: Pair, strides: Pair, padding: str) -> Array:
     """y[n, p, q, c] = mean of window (p, q) of x[n, :, :, c]; the padding of 'same' is left out of the mean.
 
@@ -185,6 +207,7 @@ def _average_pooling_cpu(x: Array, windows: _Windows, y: Array) -> None:
     y /= windows.counts(y.dtype)
 
 
+@op(_average_pooling_gradient_flops)
 def average_pooling_gradient(dy: Array, pool_size: Pair, strides: Pair, padding: str, input_shape: Shape) -> Array:
     """dx[n, h, w, c] = sum of dy[n, p, q, c] / (elements of window (p, q)) over the windows that (h, w) lies in.
 
@@ -214,6 +237,7 @@ def _average_pooling_gradient_cpu(dy: Array, windows: _Windows, dx: Array) -> No
         dx[:, h] += row_sums[:, p]
 
 
+@op(lambda x: x.size)
 def global_average_pooling(x: Array) -> Array:
     """y[n, c] = mean of x[n, :, :, c]: average pooling with one window as big as the image; (N, H, W, C) to (N, C)."""
     contract.has_rank("global_average_pooling", "x", x, 4, _AXES)
@@ -221,6 +245,7 @@ def global_average_pooling(x: Array) -> Array:
     return average_pooling(x, (height, width), 1, "valid").reshape(n, channels)
 
 
+@op(lambda dy, input_shape: dy.size)
 def global_average_pooling_gradient(dy: Array, input_shape: Shape) -> Array:
     """dx[n, h, w, c] = dy[n, c] / (H W); dy is (N, C), dx has `input_shape`, (N, H, W, C)."""
     n, height, width, channels = input_shape

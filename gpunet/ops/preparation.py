@@ -13,6 +13,7 @@ from gpunet.backend.launch import Argument, launch
 from gpunet.ops import contract
 from gpunet.ops.arithmetic import total
 from gpunet.ops.flat import BLOCK, Layout
+from gpunet.ops.trace import op
 
 _FILE = "preparation.cu"
 
@@ -52,6 +53,7 @@ class Rules:
             yield number, slice(start, start + self.layout.sizes[number])
 
 
+@op(lambda w, rules: 4 * w.size)
 def penalties(w: Array, rules: Rules) -> Array:
     """y[0] = sum over parameters p of l1[p] sum |w| + l2[p] sum w^2, shape (1,); `w` is flat."""
     device = _check("penalties", rules, w=w)
@@ -66,6 +68,20 @@ def penalties(w: Array, rules: Rules) -> Array:
     return total(partial)
 
 
+def _in_runs(rules: Rules, runs: Sequence[slice]) -> int:
+    """Return the number of weights of the parameters in `runs`."""
+    return sum(sum(rules.layout.sizes[run]) for run in runs)
+
+
+def _read_by_clip_factors(w: Array, gradient: Array, rules: Rules, runs: Sequence[slice], *_: object) -> int:
+    return (1 if rules.l1 is None else 2) * w.itemsize * _in_runs(rules, runs)
+
+
+def _flops_of_clip_factors(w: Array, gradient: Array, rules: Rules, runs: Sequence[slice], *_: object) -> int:
+    return (2 if rules.l1 is None else 6) * _in_runs(rules, runs)
+
+
+@op(_flops_of_clip_factors, traffic=_read_by_clip_factors)
 def clip_factors(w: Array, gradient: Array, rules: Rules, runs: Sequence[slice], limit: float, together: bool) -> Array:
     """factors[p] = min(1, limit / norm of the gradient of parameter p), its penalty's included, shape (parameters,).
 
@@ -103,6 +119,25 @@ def _clip_factors_host(
         return factors + (norms - norms) if together else factors
 
 
+def _flops_of_prepare(
+    w: Array,
+    gradient: Array,
+    rules: Rules,
+    run: slice,
+    learning_rate: Array,
+    factors: Array | None,
+    bound: float,
+) -> int:
+    penalty, factor, bounds = 4 * (rules.l1 is not None), factors is not None, 2 * (bound < math.inf)
+    return (penalty + factor + bounds + 3 * (rules.decays is not None)) * _in_runs(rules, [run])
+
+
+def _moved_by_prepare(w: Array, gradient: Array, rules: Rules, run: slice, *_: object) -> int:
+    reads_w, changes_w = rules.l1 is not None or rules.decays is not None, rules.decays is not None
+    return (2 + reads_w + changes_w) * w.itemsize * _in_runs(rules, [run])
+
+
+@op(_flops_of_prepare, traffic=_moved_by_prepare)
 def prepare(
     w: Array,
     gradient: Array,

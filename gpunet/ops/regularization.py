@@ -8,6 +8,7 @@ from gpunet.backend.arrays import Array, Kind, contiguous, empty
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops import contract
 from gpunet.ops.arithmetic import total
+from gpunet.ops.trace import op
 
 THREADS = 256
 PER_THREAD = 16  # elements that one thread of the penalty adds up
@@ -17,6 +18,7 @@ _FILE = "regularization.cu"
 _DEFINES = {"THREADS": THREADS, "PER_THREAD": PER_THREAD}
 
 
+@op(lambda w, l1, l2: 2 * w.size * (bool(l1) + bool(l2)))
 def penalty(w: Array, l1: float, l2: float) -> Array:
     """y[0] = l1 sum |w| + l2 sum w^2, shape (1,), in an order of additions that depends on the size of w alone.
 
@@ -38,6 +40,7 @@ def penalty(w: Array, l1: float, l2: float) -> Array:
     return total(partial)
 
 
+@op(lambda w, dw, l1, l2: 2 * w.size * (bool(l1) + bool(l2)), changes=("dw",))
 def add_penalty_gradient(w: Array, dw: Array, l1: float, l2: float) -> None:
     """dw += l1 sign(w) + 2 l2 w, in place, with sign(0) = 0; `dw` must be C-contiguous."""
     device = contract.floats("add_penalty_gradient", w=w, dw=dw)

@@ -6,6 +6,7 @@ import numpy as np
 
 from gpunet.backend.arrays import Array, Kind, contiguous, empty_like
 from gpunet.backend.launch import ceil_div, launch
+from gpunet.ops.trace import op
 from gpunet.ops.update import check_update, pieces
 
 THREADS = 256
@@ -13,6 +14,7 @@ THREADS = 256
 _FILE = "sgd.cu"
 
 
+@op(lambda w, *_: 2 * w.size, changes=("w",))
 def sgd(w: Array, gradient: Array, learning_rate: Array) -> None:
     """w -= learning_rate gradient, in place; `learning_rate` is float64 (1,) on w's device.
 
@@ -32,6 +34,13 @@ def sgd(w: Array, gradient: Array, learning_rate: Array) -> None:
         part -= np.multiply(g, rate, out=empty_like(part))
 
 
+def _momentum_flops(
+    w: Array, gradient: Array, velocity: Array, learning_rate: Array, momentum: float, nesterov: bool, *_: object
+) -> int:
+    return w.size * (6 if nesterov else 4)
+
+
+@op(_momentum_flops, changes=("w", "velocity"))
 def sgd_momentum(
     w: Array, gradient: Array, velocity: Array, learning_rate: Array, momentum: float, nesterov: bool
 ) -> None:

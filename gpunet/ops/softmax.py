@@ -9,6 +9,7 @@ import numpy as np
 from gpunet.backend.arrays import Array, Kind, contiguous, empty
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops import contract
+from gpunet.ops.trace import op
 
 THREADS = 128
 ROWS = THREADS // 32  # rows that one block works on: a warp each
@@ -16,6 +17,7 @@ ROWS = THREADS // 32  # rows that one block works on: a warp each
 _FILE = "softmax.cu"
 
 
+@op(lambda x, *_: 5 * x.size)
 def softmax(x: Array, axis: int = -1) -> Array:
     """y[..., j, ...] = exp(x[..., j, ...]) / sum_k exp(x[..., k, ...]), j and k counting along `axis`.
 
@@ -39,6 +41,7 @@ def softmax(x: Array, axis: int = -1) -> Array:
     return y
 
 
+@op(lambda dy, *_: 4 * dy.size)
 def softmax_gradient(dy: Array, y: Array, axis: int = -1) -> Array:
     """dx[..., j, ...] = y[..., j, ...] (dy[..., j, ...] - sum_k dy[..., k, ...] y[..., k, ...]), y from `softmax`."""
     device = contract.floats("softmax_gradient", dy=dy, y=y)

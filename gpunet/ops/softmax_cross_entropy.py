@@ -11,6 +11,7 @@ from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops import accumulation, contract
 from gpunet.ops.labels import check_labels, ignored_argument, known_labels
 from gpunet.ops.loss_reduction import reduce_losses
+from gpunet.ops.trace import op
 
 THREADS = 128
 ROWS = THREADS // 32  # rows that one block works on: a warp each
@@ -20,6 +21,7 @@ MOST_OF_ONE_BLOCK = 2**14  # logits; more are shared out among blocks, and the l
 _FILE = "softmax_cross_entropy.cu"
 
 
+@op(lambda logits, *_: 7 * logits.size)
 def softmax_cross_entropy(
     logits: Array, labels: Array, scale: float = 1.0, ignored: int | None = None
 ) -> tuple[Array, Array]:
@@ -56,6 +58,7 @@ def softmax_cross_entropy(
     return losses, dz
 
 
+@op(lambda logits, *_: 12 * logits.size)
 def softmax_cross_entropy_dense(
     logits: Array, targets: Array, scale: float = 1.0, smoothing: float = 0.0
 ) -> tuple[Array, Array]:
@@ -95,6 +98,7 @@ class Recorded(NamedTuple):
     samples: int
 
 
+@op(lambda logits, *_: 7 * logits.size)
 def softmax_cross_entropy_value(logits: Array, labels: Array, scale: float, how: Recorded) -> tuple[Array, Array]:
     """Return the mean or sum of the losses of `softmax_cross_entropy`, shape (1,), and dz; in one kernel if it can."""
     if _needs_many_blocks(logits):
@@ -108,6 +112,7 @@ def softmax_cross_entropy_value(logits: Array, labels: Array, scale: float, how:
     return value, dz
 
 
+@op(lambda logits, *_: 12 * logits.size)
 def softmax_cross_entropy_dense_value(
     logits: Array, targets: Array, scale: float, smoothing: float, how: Recorded
 ) -> tuple[Array, Array]:

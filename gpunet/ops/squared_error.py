@@ -7,6 +7,7 @@ import numpy as np
 from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops import contract
+from gpunet.ops.trace import op
 
 THREADS = 128
 ROWS = THREADS // 32  # rows that one block works on: a warp each
@@ -14,6 +15,7 @@ ROWS = THREADS // 32  # rows that one block works on: a warp each
 _FILE = "squared_error.cu"
 
 
+@op(lambda y, targets: 3 * y.size)
 def squared_error(y: Array, targets: Array) -> Array:
     """losses[i] = mean_j (y[i, j] - targets[i, j])^2; `y` and `targets` have shape (N, C), the losses (N,).
 
@@ -35,6 +37,7 @@ def squared_error(y: Array, targets: Array) -> Array:
     return losses
 
 
+@op(lambda y, *_: 2 * y.size)
 def squared_error_gradient(y: Array, targets: Array, scale: Array) -> Array:
     """dy[i, j] = 2 (y[i, j] - targets[i, j]) scale / C, `scale` of shape (1,)."""
     where = "squared_error_gradient"

@@ -53,7 +53,7 @@ def write(path: str | os.PathLike[str], content: ModelFile) -> None:
         "compile": content.compile_config,
     }
     description["sha256"] = _checksum(description, weights)
-    _replace(Path(path), save(weights, {KEY: json.dumps(description)}))
+    replace_file(Path(path), save(weights, {KEY: json.dumps(description)}))
 
 
 def read(path: str | os.PathLike[str]) -> ModelFile:
@@ -108,7 +108,7 @@ def _checksum(description: Mapping[str, Any], weights: Mapping[str, HostArray]) 
     return digest.hexdigest()
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Put `data` at `path` in one act, and not before it is on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:

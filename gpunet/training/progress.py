@@ -1,6 +1,6 @@
 """The progress of fit, evaluate and predict: a bar on a terminal, one line an epoch elsewhere.
 
-With cli.py, the only module that prints.
+With the command line, the only part of gpunet that prints.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from gpunet.metrics import Mean, Metric
 from gpunet.networks.network import Network
 from gpunet.ops.accumulation import accumulate_mean
 from gpunet.ops.softmax import softmax
+from gpunet.ops.trace import BACKWARD, UPDATE, part
 from gpunet.optimizers import Optimizer
 from gpunet.training.capture import Captures
 from gpunet.training.feeding import Batch, Inputs
@@ -66,8 +67,11 @@ class Step:
         for parameter in parameters:
             parameter.gradient = None  # an interrupted step may have left some
         loss_backward, backward = self._forward(x, y, True)
-        backward(loss_backward())
-        self.optimizer.apply(parameters)
+        with part("loss", BACKWARD):
+            dz = loss_backward()
+        backward(dz)
+        with part("optimizer", UPDATE):
+            self.optimizer.apply(parameters)
 
     @one_blas_thread()
     def _test(self, x: Array, y: Array) -> None:
@@ -82,13 +86,15 @@ class Step:
         loss = self._loss_of_logits if self.network.ends_in_softmax else None
         y_pred, backward = (self.network.forward if loss is None else self.network.forward_logits)(x, training)
         record = self._mean_loss.state_on(device_of(x))
-        _, loss_backward = (loss or self._loss).forward(y, y_pred, record)
-        for penalty in (*self.optimizer.penalties(), *self.network.activity_losses):
-            accumulate_mean(record, penalty, len(y), 0)
+        with part("loss"):
+            _, loss_backward = (loss or self._loss).forward(y, y_pred, record)
+            for penalty in (*self.optimizer.penalties(), *self.network.activity_losses):
+                accumulate_mean(record, penalty, len(y), 0)
         needs_softmax = loss is not None and any(metric.needs_probabilities for metric in self.metrics)
-        shown = softmax(y_pred) if needs_softmax else y_pred
-        for metric in self.metrics:
-            metric.update_state(y, shown)
+        with part("metrics"):
+            shown = softmax(y_pred) if needs_softmax else y_pred
+            for metric in self.metrics:
+                metric.update_state(y, shown)
         return loss_backward, backward
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `gpunet train` and `gpunet devices`."""
+"""`gpunet train`: train a network on the handwritten digits."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import math
 import platform
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -21,23 +19,13 @@ import typer
 
 from gpunet import optimizers
 from gpunet.backend import devices
-from gpunet.backend.arrays import CPU, Device
 from gpunet.backend.random import set_random_seed
 from gpunet.callbacks import Callback, CSVLogger, JsonLog
+from gpunet.cli.application import INTERRUPTED, DeviceOption, app, choose_device, reported_errors
 from gpunet.datasets import digits
 from gpunet.models import Sequential
 from gpunet.recipes import RECIPES
 from gpunet.version import __version__
-
-USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130  # exit codes; 130 is the shells' own for Ctrl-C
-
-app = typer.Typer(
-    name="gpunet",
-    help="Neural-network layers with hand-written CUDA kernels: train a network, look at the devices.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
 
 ModelName = StrEnum("ModelName", list(RECIPES))  # type: ignore[misc]  # mypy wants the names spelled out
 OptimizerName = StrEnum("OptimizerName", {"adam": "adam", "sgd": "sgd"})
@@ -73,51 +61,9 @@ class StopAfter(Callback):
             self.model.stop_training = True
 
 
-def main() -> None:
-    """Run the command that the arguments of the process name."""
-    app()
-
-
-@contextmanager
-def _reported_errors() -> Iterator[None]:
-    """Turn the errors of users and machines into one line and an exit code."""
-    try:
-        yield
-    except typer.Exit:  # which is a RuntimeError
-        raise
-    except (ValueError, TypeError, FileExistsError) as error:
-        code, text = USAGE_ERROR, str(error)
-    except (RuntimeError, MemoryError, OSError) as error:
-        code, text = FAILURE, str(error) or type(error).__name__
-    except KeyboardInterrupt:
-        code, text = INTERRUPTED, "interrupted"
-    else:
-        return
-    print(f"error: {text}", file=sys.stderr)
-    raise typer.Exit(code)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"gpunet {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    pass
-
-
 @app.command("train")
 def _train_command(
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda, cuda:N or emulated.", show_default="GPUNET_DEVICE, else auto"),
-    ] = None,
+    device: DeviceOption = None,
     model: Annotated[ModelName, typer.Option(help="cnn50 takes the images at 50 x 50 pixels.")] = ModelName("cnn"),
     epochs: Annotated[int | None, typer.Option(min=1, show_default=_EPOCHS)] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
@@ -134,14 +80,14 @@ def _train_command(
 ) -> None:
     """Train a network on the handwritten digits that gpunet carries, and test it."""
     run = Run(device, model, epochs, steps, batch_size, optimizer, learning_rate, seed)
-    with _reported_errors():
+    with reported_errors():
         _train(run, out, log_json)
 
 
 def _train(run: Run, out: Path | None, log_json: Path | None) -> None:
     """Check what was asked, train, test, and leave the results in a folder."""
     recipe = RECIPES[run.model]
-    chosen, why = _choose_device(run.device)
+    chosen, why = choose_device(run.device)
     print(f"device: {chosen}, {devices.examine(chosen).name} ({why})")
     devices.set_device(chosen)
     set_random_seed(run.seed)
@@ -169,13 +115,6 @@ def _train(run: Run, out: Path | None, log_json: Path | None) -> None:
     model.save(folder / "model.gpunet")
     _, accuracy = model.evaluate(recipe.images(x_test), y_test, verbose=0)
     print(f"test accuracy {accuracy:.4f}")
-
-
-def _choose_device(name: str | None) -> tuple[Device, str]:
-    """Return the device and why it is this one, in words that need no context."""
-    chosen, reason = devices.choose(name)
-    automatic = name in (None, "auto") and not reason.startswith("GPUNET_DEVICE")
-    return chosen, f"cuda is not usable: {reason}" if automatic and chosen == CPU else reason
 
 
 def _epochs(run: Run, steps_per_epoch: int) -> int:
@@ -223,37 +162,3 @@ def _write_config(path: Path, run: Run, epochs: int, model: Sequential, device: 
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-@app.command("devices")
-def _devices_command() -> None:
-    """Print every device: usable or the reason why not, name, memory."""
-    with _reported_errors():
-        reports = devices.survey()
-    rows = [_row(report) for report in reports]
-    if sys.stdout.isatty():
-        _print_table(rows)
-        return
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-_COLUMNS = ("device", "usable", "name", "memory", "why")
-
-
-def _row(report: devices.Report) -> tuple[str, ...]:
-    memory = ""
-    if report.memory_total is not None and report.memory_free is not None:
-        memory = f"{report.memory_free / 2**30:.1f} of {report.memory_total / 2**30:.1f} GiB free"
-    return str(report.device), "yes" if report.usable else "no", report.name, memory, report.reason
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*_COLUMNS)
-    for row in rows:
-        table.add_row(*row, style=None if row[1] == "yes" else "dim")
-    Console().print(table, markup=False)

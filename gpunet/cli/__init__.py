@@ -1,0 +1,11 @@
+"""The command line; a module for each command. Beside training/progress.py, the only part of gpunet that prints."""
+
+from gpunet.cli import devices, profile, train, warmup
+from gpunet.cli.application import app
+
+__all__ = ["app", "devices", "main", "profile", "train", "warmup"]
+
+
+def main() -> None:
+    """Run the command that the arguments of the process name."""
+    app()

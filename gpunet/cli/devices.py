@@ -1,0 +1,44 @@
+"""`gpunet devices`: what can be used here, and why not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from gpunet.backend import devices
+from gpunet.cli.application import app, reported_errors
+from gpunet.inspection.table import table
+
+
+@app.command("devices")
+def _devices_command() -> None:
+    """Print every device: usable or the reason why not, name, memory."""
+    with reported_errors():
+        reports = devices.survey()
+    rows = [_row(report) for report in reports]
+    if sys.stdout.isatty():
+        _print_table(rows)
+        return
+    first, *others = rows
+    for line in table(first, others):
+        print(line)
+
+
+_COLUMNS = ("device", "usable", "name", "memory", "why")
+
+
+def _row(report: devices.Report) -> tuple[str, ...]:
+    memory = ""
+    if report.memory_total is not None and report.memory_free is not None:
+        memory = f"{report.memory_free / 2**30:.1f} of {report.memory_total / 2**30:.1f} GiB free"
+    return str(report.device), "yes" if report.usable else "no", report.name, memory, report.reason
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*_COLUMNS)
+    for row in rows:
+        table.add_row(*row, style=None if row[1] == "yes" else "dim")
+    Console().print(table, markup=False)

@@ -1,0 +1,58 @@
+"""Inspected: a model that tells where its time goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpunet import arguments
+from gpunet.inspection.measurement import measure
+from gpunet.inspection.profile import Profile
+from gpunet.inspection.unchanged import unchanged
+from gpunet.inspection.warmup import WarmUp, warm_up
+from gpunet.training.intake import BATCH_SIZE, Batching
+from gpunet.training.step import Step
+from gpunet.training.trainer import Trainer
+
+
+class Inspected(Trainer):
+    """A model with `profile` and `warmup`; the public model classes derive from it."""
+
+    def profile(self, x: Any, y: Any = None, batch_size: int | None = None, *, steps: int = 5) -> Profile:
+        """Time each op of a training step on the first batch, over `steps` steps; return the Profile.
+
+        The steps train the model, which is put back as it was, bit for bit: weights, optimizer, metrics and random
+        streams. x, y and `batch_size` are what `fit` takes. The limits that times are compared with are
+        measured when they are first needed on a device, which takes a second.
+
+        >>> model = Sequential([Input((8, 8, 1)), Flatten(), Dense(10, activation="softmax")])
+        >>> model.compile("adam", loss="sparse_categorical_crossentropy")
+        >>> profile = model.profile(x, y, batch_size=32)
+        >>> profile.to_chrome_trace("step.json")
+        """
+        where = f"{self.where}.profile"
+        size = None if batch_size is None else arguments.integer(where, "batch_size", batch_size)
+        steps = arguments.integer(where, "steps", steps)
+        feed = self._feed(where, x, y, Batching(size, steps=None))
+        fitting = self._new_step()
+        assert self.loss is not None and self.optimizer is not None
+        eager = Step(self, self.loss, self.metrics, self.optimizer, eager=True)
+        with unchanged(self):
+            return measure(self, eager, fitting, feed, steps)
+
+    def warmup(self, batch_size: int | None = None, last_batch_size: int | None = None) -> WarmUp:
+        """Compile the kernels that training, evaluation and prediction in batches of `batch_size` (32) launch.
+
+        Which kernels those are goes by the sizes: `last_batch_size` is that of a last, smaller batch, if there will be
+        one. Samples are taken to have the model's dtype. Training and evaluation take part if the model is compiled
+        with a loss. The model must be built, and is left as it was. Returns what was made ready, and how long it took.
+
+        >>> model = Sequential([Input((4,)), Dense(3)])
+        >>> model.warmup(128).compiled
+        []
+        """
+        where = f"{self.where}.warmup"
+        given = {"batch_size": BATCH_SIZE if batch_size is None else batch_size, "last_batch_size": last_batch_size}
+        sizes = [arguments.integer(where, name, size) for name, size in given.items() if size is not None]
+        if not self.built:
+            raise ValueError(f"{where}: the model must be built; call build(input_shape), or fit it")
+        return warm_up(self, tuple(sizes))

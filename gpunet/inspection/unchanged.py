@@ -1,0 +1,82 @@
+"""Run a model without a trace: what training changes is put back, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from gpunet.backend.arrays import Array, assign, is_array, to_host
+from gpunet.backend.random import Stream
+from gpunet.layers.state import LayerState
+from gpunet.parameters import Parameter
+from gpunet.training.trainer import Trainer
+
+
+@contextmanager
+def unchanged(model: Trainer) -> Iterator[None]:
+    """Put back, after a `with` block that trains `model`, its weights, optimizer, metrics and random streams.
+
+    The model must be built; its optimizer may be built in the block. What layers of your own keep beside weights and
+    streams is not known here.
+    """
+    restorers = [_value_of(parameter) for parameter in model.weights]
+    restorers += [_attributes_of(metric) for metric in model.metrics]
+    restorers += [_step_of(stream) for stream in _streams(model)]
+    optimizer = model.optimizer
+    before = {} if optimizer is None else {name: _copy(array) for name, array in optimizer.variables.items()}
+    try:
+        yield
+    finally:
+        for restore in restorers:
+            restore()
+        for name, array in ({} if optimizer is None else optimizer.variables).items():
+            assign(array, before.get(name, np.zeros(array.shape, array.dtype)))  # a slot that did not exist was 0
+        for parameter in model.weights:
+            parameter.gradient = None
+
+
+def _copy(array: Array) -> Array:
+    return to_host(array).copy()
+
+
+def _contents_of(array: Array) -> Callable[[], None]:
+    before = _copy(array)
+    return lambda: assign(array, before)
+
+
+def _value_of(parameter: Parameter) -> Callable[[], None]:
+    before = _copy(parameter.value)
+    return lambda: assign(parameter.value, before)  # an optimizer may have moved it to another array
+
+
+def _step_of(stream: Stream) -> Callable[[], None]:
+    before = stream.step
+
+    def restore() -> None:
+        stream.step = before
+
+    return restore
+
+
+def _attributes_of(owner: Any) -> Callable[[], None]:
+    """Return what gives an object its attributes back, and those that are arrays their contents."""
+    attributes = dict(vars(owner))
+    contents = [_contents_of(value) for value in attributes.values() if is_array(value)]
+
+    def restore() -> None:
+        vars(owner).clear()
+        vars(owner).update(attributes)
+        for one in contents:
+            one()
+
+    return restore
+
+
+def _streams(layer: LayerState) -> Iterator[Stream]:
+    """Yield the random streams of a layer and of the layers inside it."""
+    yield from (value for value in vars(layer).values() if isinstance(value, Stream))
+    for inner in layer.sublayers:
+        yield from _streams(inner)
