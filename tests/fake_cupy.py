@@ -6,6 +6,8 @@ of the real one. Its kernels do not run, but for `probe`, whose result it writes
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,12 +81,41 @@ class FakeStream:
         np.copyto(target, source)
         self.log.append(f"{self.name}: copy {source.nbytes} bytes")
 
+    def __enter__(self) -> None:
+        self.cupy.current_streams.append(self)
+
+    def __exit__(self, *_: object) -> None:
+        assert self.cupy.current_streams.pop() is self
+
+    def begin_capture(self) -> None:
+        self.log.append(f"{self.name}: begin capture")
+
+    def end_capture(self) -> FakeGraph:
+        self.log.append(f"{self.name}: end capture")
+        if self.cupy.failure is not None:
+            raise self.cupy.failure
+        return FakeGraph(self.log)
+
     def wait_event(self, event: FakeEvent) -> None:
         self.log.append(f"{self.name}: wait for {event.name}")
 
     def synchronize(self) -> None:
         self.cupy.synchronized.append(self.cupy.current_device)
         self.log.append(f"host: wait for {self.name}")
+
+
+class FakeGraph:
+    """As cupy.cuda.Graph."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def launch(self, stream: FakeStream) -> None:
+        self.log.append(f"{stream.name}: launch graph")
+
+
+class CUDARuntimeError(RuntimeError):
+    """As cupy.cuda.runtime.CUDARuntimeError."""
 
 
 class FakeKernel:
@@ -120,18 +151,21 @@ class FakeCupy:
         self.log: list[str] = []  # what streams and events were asked for
         self.pinned: list[np.ndarray] = []
         self.counts: dict[str, int] = {}
-        computing = FakeStream(self, "computing")
+        self.current_streams = [FakeStream(self, "computing")]
         self.driver_version = 13000
         self.failure: Exception | None = None
         self.cuda = SimpleNamespace(
             Device=lambda index: _CurrentDevice(self, index),
-            get_current_stream=lambda: computing,
+            get_current_stream=lambda: self.current_streams[-1],
+            MemoryPool=lambda: SimpleNamespace(malloc=f"pool {self.count('pool')}"),
+            using_allocator=self._using_allocator,
             Stream=self._new_stream,
             Event=lambda disable_timing=False: FakeEvent(self, disable_timing),
             get_elapsed_time=self._get_elapsed_time,
             alloc_pinned_memory=self._alloc_pinned_memory,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
             runtime=SimpleNamespace(
+                CUDARuntimeError=CUDARuntimeError,
                 getDeviceCount=self._get_device_count,
                 getDeviceProperties=lambda index: {"name": f"Fake {index}".encode(), "major": 9, "minor": 0},
                 memGetInfo=lambda: (self.memory // 2, self.memory),
@@ -144,6 +178,12 @@ class FakeCupy:
         assert begin.is_timed and end.is_timed
         return end.milliseconds - begin.milliseconds
 
+    @contextmanager
+    def _using_allocator(self, malloc: str) -> Iterator[None]:
+        self.log.append(f"memory from {malloc}")
+        yield
+        self.log.append("memory as before")
+
     def _get_device_count(self) -> int:
         if self.failure is not None:
             raise self.failure
@@ -154,9 +194,9 @@ class FakeCupy:
         self.counts[name] = self.counts.get(name, -1) + 1
         return self.counts[name]
 
-    def _new_stream(self, non_blocking: bool) -> FakeStream:
-        assert non_blocking, "the default stream would wait for this one, and this one for it"
-        return FakeStream(self, "copying")
+    def _new_stream(self, non_blocking: bool = False) -> FakeStream:
+        """One that does not wait for the default stream, for copies; or one that does, for graphs."""
+        return FakeStream(self, "copying" if non_blocking else "graphs")
 
     def _alloc_pinned_memory(self, size: int) -> np.ndarray:
         self.log.append(f"pin {size} bytes")
