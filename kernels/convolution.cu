@@ -2,9 +2,10 @@
 // the bias's gradient in the same kernels. (What Keras and this file call a convolution is a cross-correlation.)
 //
 // Math:     convolution: z[n,p,q,f] = b[f] + sum over r,s,c of x[n, p stride_h + r dilation_h - top,
-//               q stride_w + s dilation_w - left, c] w[r,s,c,f];  y = f(z); saved = z where f' needs it
+//               q stride_w + s dilation_w - left, c] w[r,s,c,f];  y = f(z), of which dropping.cuh
+//               may drop elements; saved = z where f' needs it
 //           convolution_input_gradient: dx[n,h,w,c] = sum over r,s,f of dz[n,p,q,f] w[r,s,c,f], over those (r,s) for
-//               which a window (p,q) has pixel (h,w) under its tap (r,s);  dz = dy f'(z)
+//               which a window (p,q) has pixel (h,w) under its tap (r,s);  dz = scale dy f'(z), scale 1 but for dropping
 //           convolution_kernel_gradient: dw[r,s,c,f] = sum over n,p,q of (the x of the forward sum) dz[n,p,q,f];
 //               db[f] = sum over n,p,q of dz[n,p,q,f]
 //           With groups, the filters of group g see only the channels of group g.
@@ -27,7 +28,8 @@
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
-                REAL* __restrict__ y, REAL* __restrict__ saved, REAL* __restrict__ partial, Index images, GEOMETRY) {
+                REAL* __restrict__ y, REAL* __restrict__ saved, REAL* __restrict__ partial, Index images, GEOMETRY,
+                DROPPING) {
     __shared__ Tiles tiles;
     const Geometry g = GEOMETRY_IN_INTS;
     const int group = blockIdx.y;
@@ -42,13 +44,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     REAL* const sums = is_split ? partial + blockIdx.z * pixels * filters : y;
     const Output out{sums + first_filter, pixels, g.group_filters, filters};
     const BiasActivation epilogue{b != nullptr ? b + first_filter : nullptr,
-                                  saved != nullptr ? saved + first_filter : nullptr, is_split};
+                                  saved != nullptr ? saved + first_filter : nullptr, is_split, THIS_DROPPING,
+                                  first_filter};
     gemm(tiles, part, windows, w_columns, out, nullptr, epilogue);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution_input_gradient(const REAL* __restrict__ dy, const REAL* __restrict__ saved, const REAL* __restrict__ w,
-                               REAL* __restrict__ dx, REAL* __restrict__ partial, Index images, GEOMETRY) {
+                               REAL* __restrict__ dx, REAL* __restrict__ partial, Index images, GEOMETRY, REAL scale) {
     __shared__ Tiles tiles;
     const Geometry g = GEOMETRY_IN_INTS;
     const int group = blockIdx.y;
@@ -56,7 +59,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const Index taps = kernel_height * kernel_width * g.group_filters;
 
     const Part part(g.group_channels, taps);
-    const OutputsOfPixel<PixelsOfOutput> dz({{dy, saved}, g}, g, images, group);
+    const OutputsOfPixel<PixelsOfOutput> dz({{dy, saved, scale}, g}, g, images, group);
     const FiltersOfChannel w_rows(w, g, group);
     REAL* const sums = partial != nullptr ? partial + blockIdx.z * pixels * channels : dx;
     const Output out{sums + group * g.group_channels, pixels, g.group_channels, channels};
@@ -66,7 +69,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy,
                                 const REAL* __restrict__ saved, REAL* __restrict__ dw, REAL* __restrict__ db,
-                                REAL* __restrict__ partial, Index with_bias, Index images, GEOMETRY) {
+                                REAL* __restrict__ partial, Index with_bias, Index images, GEOMETRY, REAL scale) {
     __shared__ Tiles tiles;
     const Geometry g = GEOMETRY_IN_INTS;
     const int group = blockIdx.y;
@@ -79,7 +82,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 
     const Part part(g.group_filters, pixels);
     const Windows<false> windows(x, g, images, group);
-    const Matrix<false, OutputGradient> dz_columns{{dy, saved}, g.group_filters, pixels, filters, first_filter};
+    const Matrix<false, OutputGradient> dz_columns{{dy, saved, scale}, g.group_filters, pixels, filters, first_filter};
     const Output out{dw_sums + first_filter, taps, g.group_filters, filters};
     gemm(tiles, part, windows, dz_columns, out, with_bias ? db_sums + first_filter : nullptr, Store{});
 }

@@ -1,6 +1,7 @@
 // What the kernels of Dense and of convolution share: elements that are read, the plain matrix operand, and the
-// epilogue that adds the bias and applies the activation.
+// epilogue that adds the bias, applies the activation and drops elements.
 #include "activation.cuh"
+#include "dropping.cuh"
 #include "gemm.cuh"
 
 // Elements as they lie in memory.
@@ -9,13 +10,15 @@ struct Plain {
     __device__ inline REAL operator()(Index offset) const { return data[offset]; }
 };
 
-// dz = dy f'(z), computed as it is read. `saved` is null for LINEAR, which does not need it.
+// dz = dy f'(z), computed as it is read; scaled where elements were dropped. `saved` is null for LINEAR, which does not
+// need it.
 struct OutputGradient {
     const REAL* dy;
     const REAL* saved;
+    REAL scale = 1;
     __device__ inline REAL operator()(Index offset) const {
         if constexpr (ACTIVATION == LINEAR) return dy[offset];
-        return activation_gradient(dy[offset], saved[offset]);
+        return activation_gradient(DROPS ? scale * dy[offset] : dy[offset], saved[offset]);
     }
 };
 
@@ -42,12 +45,14 @@ struct Matrix {
     }
 };
 
-// Epilogue: z = sum + b[n] and y = f(z); z is stored too if the gradient will need it. b may be null. A split stores
-// its sums as they are, for finish.cu.
+// Epilogue: z = sum + b[n] and y = f(z), of which some are dropped; z is stored too if the gradient will need it. b may
+// be null. A split stores its sums as they are, for finish.cu. `origin` is the number of the output's first element.
 struct BiasActivation {
     const REAL* b;
     REAL* saved;
     bool is_split;
+    Dropping dropping = {};
+    Index origin = 0;
 
     __device__ inline void operator()(const Output& y, Index m, Index n, PackN pack) const {
         const Index offset = m * y.stride + n;
@@ -61,6 +66,7 @@ struct BiasActivation {
             if (SAVES_INPUT) store_pack(saved + offset, pack, count);
 #pragma unroll
             for (int e = 0; e < PACK_N; ++e) pack.value[e] = activation(pack.value[e]);
+            dropping.apply(pack.value, origin + offset);
         }
         store_pack(y.data + offset, pack, count);
     }

@@ -49,7 +49,8 @@ HELPERS = {
     },
     "cross_entropy": {"clipped", "is_clipped"},
     "dense": {"add_bias_and_activate"},
-    "dropout": {"check_rate"},
+    "dropout": {"check_rate", "scale_of_kept", "threshold_of"},
+    "dropping": {"drop_host", "kernel_arguments"},
     "optimizer_step": {"power"},
     "softmax_cross_entropy": {"smoothed"},
 }

@@ -21,6 +21,7 @@ from gpunet.ops.convolution_pooling import (
     convolution_pooling_input_gradient,
     convolution_pooling_kernel_gradient,
 )
+from gpunet.ops.dropping import Dropping
 from gpunet.ops.windows import output_size, window_pads
 
 
@@ -123,17 +124,19 @@ class Conv2D(KernelLayer):
     def _weights(self) -> tuple[Array, Array | None]:
         return self.kernel.value, self._bias.value if self._bias is not None else None
 
-    def _affine(self, x: Array, activation: Activation) -> Forward:
+    def _affine(self, x: Array, activation: Activation, dropping: Dropping | None = None) -> Forward:
         w, b = self._weights
         geometry = self._geometry(x.shape[1], x.shape[2])
-        y, saved = convolution(x, w, b, activation, geometry)
+        y, saved = convolution(x, w, b, activation, geometry, dropping)
+        scale = 1.0 if dropping is None else dropping.scale
 
         def backward(dy: Array) -> Array | None:
             if self._is_trained:
-                self._add_gradients(partial(convolution_kernel_gradient, x, dy, saved, activation, geometry))
+                gradients = partial(convolution_kernel_gradient, x, dy, saved, activation, geometry, scale=scale)
+                self._add_gradients(gradients)
             if not self.needs_input_gradient:
                 return None
-            return convolution_input_gradient(dy, saved, w, activation, geometry, x.shape)
+            return convolution_input_gradient(dy, saved, w, activation, geometry, x.shape, scale)
 
         return y, backward
 

@@ -14,6 +14,7 @@ from gpunet.layers.kernel_layer import KernelLayer
 from gpunet.layers.shapes import Dims, dims
 from gpunet.ops.activation import Activation
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
+from gpunet.ops.dropping import Dropping
 
 
 class Dense(KernelLayer):
@@ -73,18 +74,19 @@ class Dense(KernelLayer):
         self.check_input_shape(shape)
         return (*shape[:-1], self.units)
 
-    def _affine(self, x: Array, activation: Activation) -> Forward:
+    def _affine(self, x: Array, activation: Activation, dropping: Dropping | None = None) -> Forward:
         w, b = self.kernel.value, self._bias.value if self._bias is not None else None
         rows = x.reshape(-1, x.shape[-1])
-        y, saved = dense(rows, w, b, activation)
+        y, saved = dense(rows, w, b, activation, dropping)
+        scale = 1.0 if dropping is None else dropping.scale
 
         def backward(dy: Array) -> Array | None:
             dy = dy.reshape(y.shape)
             if self._is_trained:
-                self._add_gradients(partial(dense_kernel_gradient, rows, dy, saved, activation))
+                self._add_gradients(partial(dense_kernel_gradient, rows, dy, saved, activation, scale=scale))
             if not self.needs_input_gradient:
                 return None
-            return dense_input_gradient(dy, saved, w, activation).reshape(x.shape)
+            return dense_input_gradient(dy, saved, w, activation, scale).reshape(x.shape)
 
         return y.reshape(*x.shape[:-1], self.units), backward
 

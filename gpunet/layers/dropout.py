@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Unpack
 
 from gpunet import arguments
-from gpunet.backend.arrays import CPU, Array, device_of, zeros
+from gpunet.backend.arrays import CPU, Array, Device, device_of, zeros
 from gpunet.backend.random import Purpose, check_seed, new_stream
 from gpunet.layers.base import Forward, Layer, LayerArguments
 from gpunet.layers.shapes import Dims, dims, fits
 from gpunet.ops.dropout import dropout, dropout_gradient
 from gpunet.ops.dropout_noise import noise_mask
+from gpunet.ops.dropping import Dropping
 from gpunet.ops.optimizer_step import advance
 
 
@@ -61,17 +63,21 @@ class Dropout(Layer):
         return y, lambda dy: dropout_gradient(dy, mask, self.rate)
 
     def _drop(self, x: Array) -> tuple[Array, Array]:
-        device, stream = device_of(x), self.stream
-        if self.noise_shape is None and device != CPU:
-            step = stream.counter_on(device)
-            results = dropout(x, self.rate, (stream.seed, stream.purpose, step))
-            advance(step)
-            return results
-        key = stream.next_key()
         if self.noise_shape is None:
-            return dropout(x, self.rate, key)
-        mask = noise_mask(x.shape, self.noise_shape, self.rate, key, device)
+            with self.drawing(device_of(x)) as dropping:
+                return dropout(x, *dropping)
+        mask = noise_mask(x.shape, self.noise_shape, self.rate, self.stream.next_key(), device_of(x))
         return dropout_gradient(x, mask, self.rate), mask
+
+    @contextmanager
+    def drawing(self, device: Device) -> Iterator[Dropping]:
+        """Give the next draw to whoever drops on `device` inside the `with` block."""
+        if device == CPU:
+            yield Dropping(self.rate, self.stream.next_key())
+            return
+        step = self.stream.counter_on(device)
+        yield Dropping(self.rate, (self.stream.seed, self.stream.purpose, step))
+        advance(step)
 
     def get_config(self) -> dict[str, Any]:
         noise_shape = None if self.noise_shape is None else list(self.noise_shape)

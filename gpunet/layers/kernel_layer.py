@@ -13,6 +13,7 @@ from gpunet.layers.activating import ActivationArgument
 from gpunet.layers.base import Backward, Forward, Layer, LayerArguments
 from gpunet.layers.shapes import Dims
 from gpunet.ops.activation import Activation
+from gpunet.ops.dropping import Dropping
 from gpunet.parameters import Parameter
 
 
@@ -90,8 +91,8 @@ class KernelLayer(Layer):
         y, activation_backward = activating.forward(self, self.activation, z, training)
         return y, self._chain(affine_backward, activation_backward)
 
-    def _affine(self, x: Array, activation: Activation) -> Forward:
-        """Return y = activation(affine(x)) and its backward."""
+    def _affine(self, x: Array, activation: Activation, dropping: Dropping | None = None) -> Forward:
+        """Return y = activation(affine(x)), with elements dropped if so, and its backward."""
         raise NotImplementedError
 
     @property
@@ -108,6 +109,11 @@ class KernelLayer(Layer):
             return super().apply_with_activation(x, training, activation)
         self.check_input(x)
         return self._affine(x, activation)
+
+    def apply_with_dropping(self, x: Array, activation: Activation, dropping: Dropping) -> Forward:
+        """Run the layer with `activation`, ReLU, for its own, and a dropout after it, as one op."""
+        self.check_input(x)
+        return self._affine(x, activation, dropping)
 
     @property
     def ends_in_softmax(self) -> bool:

@@ -3,6 +3,8 @@
 - Dense or Conv2D, and an activation layer after it: the activation is applied where the matrix product ends, before
   anything is written to memory.
 - Conv2D, such an activation or none, and MaxPooling2D by 2 x 2: only the maxima are written to memory.
+- Dense or Conv2D, ReLU, and Dropout: elements are dropped where the matrix product ends, and the output tells the
+  gradient which.
 - The final softmax and its loss: the gradient of cross-entropy after a softmax is (probabilities - targets) / batch, in
   one stable op, where the two gradients one after the other divide by probabilities that may round to 0. So a network
   that ends in a softmax can stop before it (`forward_logits`), and training hands what it got to the loss's
@@ -16,9 +18,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gpunet.backend.arrays import Array
+from gpunet.backend.arrays import Array, device_of
 from gpunet.layers.base import Forward, Layer
 from gpunet.layers.convolution import Conv2D
+from gpunet.layers.dropout import Dropout
 from gpunet.layers.kernel_layer import KernelLayer
 from gpunet.layers.pooling import MaxPooling2D
 from gpunet.ops import trace
@@ -28,15 +31,16 @@ from gpunet.ops.convolution_pooling import LONGEST_SUM, POOL
 
 @dataclass(frozen=True)
 class Unit:
-    """A layer and what its kernel does besides: the activation of the layer after it, the max-pooling after that."""
+    """A layer and what its kernel does besides: the activation of the layer after it, a max-pooling or a dropout."""
 
     layer: Layer
     activation_layer: Layer | None = None
     pooling_layer: MaxPooling2D | None = None
+    dropout_layer: Dropout | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        every = (self.layer, self.activation_layer, self.pooling_layer)
+        every = (self.layer, self.activation_layer, self.pooling_layer, self.dropout_layer)
         return tuple(layer for layer in every if layer is not None)
 
     @property
@@ -53,6 +57,8 @@ class Unit:
 
     def apply(self, x: Array, training: bool, logits: bool) -> Forward:
         """Run the unit, without its final softmax if `logits`."""
+        if self.dropout_layer is not None:
+            return self._apply_dropping(self.dropout_layer, x, training)
         if len(self.layers) == 1:
             return self.layer.apply_logits(x, training) if logits else self.layer.apply(x, training)
         assert self.operation is not None
@@ -60,6 +66,13 @@ class Unit:
             return trace.layer(self.name, self.layer.apply_with_activation, x, training, self.operation)
         assert isinstance(self.layer, Conv2D)
         return trace.layer(self.name, self.layer.apply_with_pooling, x, self.operation, self.pooling_layer.padding)
+
+    def _apply_dropping(self, dropout: Dropout, x: Array, training: bool) -> Forward:
+        if not training:
+            return replace(self, dropout_layer=None).apply(x, training, logits=False)
+        assert isinstance(self.layer, KernelLayer) and self.operation is not None
+        with dropout.drawing(device_of(x)) as dropping:
+            return trace.layer(self.name, self.layer.apply_with_dropping, x, self.operation, dropping)
 
 
 def ends_in_softmax(layers: Sequence[Layer]) -> bool:
@@ -80,6 +93,9 @@ def units(layers: Sequence[Layer], fuse: bool) -> list[Unit]:
         after = rest[0] if rest else None
         if isinstance(after, MaxPooling2D) and pooling_obstacle(unit, after) is None:
             unit = replace(unit, pooling_layer=after)
+            rest.pop(0)
+        elif isinstance(after, Dropout) and dropout_obstacle(unit, after) is None:
+            unit = replace(unit, dropout_layer=after)
             rest.pop(0)
         found.append(unit)
     return found
@@ -119,6 +135,23 @@ def pooling_obstacle(unit: Unit, pooling: MaxPooling2D) -> str | None:
     return None
 
 
+def dropout_obstacle(unit: Unit, dropout: Dropout) -> str | None:
+    """Return why `dropout` cannot be done by the kernel of `unit`; None if it can."""
+    layer = unit.layer
+    if not isinstance(layer, KernelLayer) or unit.pooling_layer is not None:
+        return f"{unit.layers[-1].where} ends in no matrix product"
+    for one, plain in ((layer, KernelLayer), (dropout, Dropout)):
+        if not one.runs_forward_of(plain):
+            return f"{one.where} has a forward of its own"
+        if one.activity_regularizer is not None:
+            return f"{one.where} has an activity regularizer"
+    if unit.operation is not Activation.RELU:
+        return f"{unit.layers[-1].where} does not end in relu, which alone leaves 0 where something was dropped"
+    if dropout.noise_shape is not None or not 0 < dropout.rate < 1:
+        return f"{dropout.where} has a noise_shape, or a rate of 0 or 1"
+    return None
+
+
 def explanation(layers: Sequence[Layer], fuse: bool) -> str:
     """Return what runs as one op and what does not, and why: a line for each unit."""
     found = units(layers, fuse)
@@ -136,13 +169,17 @@ def _describe(unit: Unit, before: Unit | None, follower: Layer | None) -> str:
     if unit.pooling_layer is not None:
         applied = "" if unit.operation in (None, Activation.LINEAR) else f"{unit.operation.value} is applied and "
         return f"one op: {applied}maxima are taken where the product ends"
+    if unit.dropout_layer is not None:
+        return "one op: relu is applied, and in training elements are dropped, where the product ends"
     if unit.activation_layer is not None and unit.operation is not None:
         return f"one op: {unit.operation.value} is applied where the product ends"
     if follower is None and layer.ends_in_softmax:
         return "its softmax is one op with the loss, if that is a cross-entropy of probabilities"
     if isinstance(layer, MaxPooling2D) and before is not None and isinstance(before.layer, Conv2D):
         return f"by itself: {pooling_obstacle(before, layer)}"
-    if isinstance(follower, MaxPooling2D):
+    if isinstance(layer, Dropout) and before is not None:
+        return f"by itself: {dropout_obstacle(before, layer)}"
+    if isinstance(follower, (MaxPooling2D, Dropout)):
         return "by itself"  # why, if there is more to say, is said of the pooling
     if follower is not None and (layer.takes_activation or follower.as_operation is not None):
         return f"by itself: {obstacle(layer, follower)}"

@@ -196,8 +196,8 @@ def activate_host(z: HostArray, activation: Activation, out: HostArray) -> None:
             np.add(np.maximum(z, 0), np.log1p(np.exp(-np.abs(z))), out=out)
 
 
-def gradient_host(dy: HostArray, saved: HostArray, activation: Activation) -> HostArray:
-    """Return dz = dy f'(z) in NumPy: `dy` itself for LINEAR, else a new array."""
+def gradient_host(dy: HostArray, saved: HostArray, activation: Activation, scale: float = 1.0) -> HostArray:
+    """Return dz = scale dy f'(z) in NumPy: `dy` itself for LINEAR, whose scale must be 1, else a new array."""
     if activation is Activation.LINEAR:
         return dy
     dz = empty_host(dy.shape, dy.dtype)
@@ -205,6 +205,8 @@ def gradient_host(dy: HostArray, saved: HostArray, activation: Activation) -> Ho
         np.multiply(dy, np.greater(saved, 0, out=empty_host(saved.shape, np.bool_)), out=dz)
     else:
         np.multiply(dy, _derivative(saved, activation), out=dz)
+    if scale != 1:
+        dz *= dz.dtype.type(scale)
     return dz
 
 

@@ -14,6 +14,7 @@ from gpunet.backend.arrays import Array, HostArray, Kind, Shape, contiguous, emp
 from gpunet.backend.memory import empty_host, full_host
 from gpunet.ops import contract, tiles
 from gpunet.ops.activation import Activation, activate_host, gradient_host, unread_by_gradients
+from gpunet.ops.dropping import Dropping, drop_host, kernel_arguments
 from gpunet.ops.im2col import add_windows, blocks, inside, pad, window_matrices
 from gpunet.ops.trace import op
 from gpunet.ops.windows import padded_output_size
@@ -75,7 +76,7 @@ class Sizes:
         return (*sizes, self.geometry.groups)
 
 
-def _flops(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry) -> int:
+def _flops(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry, *_: object) -> int:
     y = math.prod(sizes_of("convolution", x.shape, w.shape, geometry).y)
     return y * (2 * math.prod(w.shape[:3]) + (b is not None) + activation.flops)
 
@@ -85,17 +86,27 @@ def _input_gradient_flops(dy: Array, saved: Array, w: Array, activation: Activat
 
 
 def _kernel_gradient_flops(
-    x: Array, dy: Array, saved: Array, activation: Activation, geometry: Geometry, dw: Array, db: Array | None
+    x: Array,
+    dy: Array,
+    saved: Array,
+    activation: Activation,
+    geometry: Geometry,
+    dw: Array,
+    db: Array | None,
+    *_: object,
 ) -> int:
     return dy.size * (2 * math.prod(dw.shape[:3]) + activation.flops + (db is not None))
 
 
 @op(_flops)
-def convolution(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry) -> tuple[Array, Array]:
+def convolution(
+    x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry, dropping: Dropping | None = None
+) -> tuple[Array, Array]:
     """y[n,p,q,f] = f(b[f] + sum over r,s,c of x[n, p stride + r dilation - pad, ..., c] w[r,s,c,f]).
 
     x (N, H, W, C), w (R, S, C / groups, F), b (F,) or None; returns (y, saved), both (N, P, Q, F). `saved` is what the
-    gradients need: y itself, or the argument of f for activations with `saves_input`. ValueError for shapes that do
+    gradients need: y itself, or the argument of f for activations with `saves_input`. With `dropping`, after ReLU only,
+    some elements of y are dropped as by `dropout`; the gradients then take its `scale`. ValueError for shapes that do
     not fit, groups that do not divide C and F, and windows bigger than the padded image.
 
     >>> y, _ = convolution(np.ones((1, 3, 3, 1)), np.ones((2, 2, 1, 1)), None, Activation.LINEAR, Geometry())
@@ -110,32 +121,43 @@ def convolution(x: Array, w: Array, b: Array | None, activation: Activation, geo
         contract.has_shape("convolution", "b", b, (w.shape[3],))
     y = empty(sizes.y, x.dtype, device)
     z = empty(sizes.y, x.dtype, device) if activation.saves_input else None
+    dropped = kernel_arguments("convolution", dropping, activation)
     if device.kind is Kind.CPU:
         _convolution_host(x, w, b, y, z, activation, sizes)
+        drop_host(y, dropping)
         return y, y if z is None else z
     plan = tiles.plan(y.size // w.shape[3], sizes.group_filters, sizes.taps, x.dtype, geometry.groups)
     partial = plan.workspace(y.size, x.dtype, device)
     b = None if b is None else contiguous(b)
     outputs = (y, z, None) if partial is None else (None, None, partial)
-    args = (contiguous(x), contiguous(w), b, *outputs, *sizes.kernel_arguments())
-    tiles.run(_FILE, "convolution", plan, args, x.dtype, activation)
+    args = (contiguous(x), contiguous(w), b, *outputs, *sizes.kernel_arguments(), *dropped)
+    tiles.run(_FILE, "convolution", plan, args, x.dtype, activation, drops=dropping is not None)
     if partial is not None:
-        tiles.finish(partial, y, b, z, activation)
+        tiles.finish(partial, y, b, z, activation, dropping=dropping)
     return y, y if z is None else z
 
 
 @op(_input_gradient_flops, unread=unread_by_gradients)
 def convolution_input_gradient(
-    dy: Array, saved: Array, w: Array, activation: Activation, geometry: Geometry, input_shape: Shape
+    dy: Array,
+    saved: Array,
+    w: Array,
+    activation: Activation,
+    geometry: Geometry,
+    input_shape: Shape,
+    scale: float = 1.0,
 ) -> Array:
-    """dx[n,h,w,c] = sum of dz w over all windows and taps that saw the pixel, dz = dy f'(z); dx has `input_shape`."""
+    """dx[n,h,w,c] = sum of dz w over all windows and taps that saw the pixel, dz = scale dy f'(z).
+
+    dx has `input_shape`; `scale` is that of a dropping.
+    """
     where = "convolution_input_gradient"
     device = contract.floats(where, dy=dy, saved=saved, w=w)
     sizes = sizes_of(where, input_shape, w.shape, geometry)
     contract.has_shape(where, "dy", dy, sizes.y)
     contract.has_shape(where, "saved", saved, sizes.y)
     if device.kind is Kind.CPU:
-        return input_gradient_host(dz_host(dy, saved, activation), w, sizes)
+        return input_gradient_host(dz_host(dy, saved, activation, scale), w, sizes)
     dx = empty(sizes.x, dy.dtype, device)
     r, s, group_channels, _ = w.shape
     pixels = dx.size // dx.shape[3]
@@ -143,7 +165,8 @@ def convolution_input_gradient(
     partial = plan.workspace(dx.size, dy.dtype, device)
     inputs = (contiguous(dy), contiguous(saved), contiguous(w))
     outputs = (dx, None) if partial is None else (None, partial)
-    tiles.run(_FILE, where, plan, (*inputs, *outputs, *sizes.kernel_arguments()), dy.dtype, activation)
+    args = (*inputs, *outputs, *sizes.kernel_arguments(), scale)
+    tiles.run(_FILE, where, plan, args, dy.dtype, activation, scale != 1)
     if partial is not None:
         tiles.finish(partial, dx)
     return dx
@@ -158,8 +181,9 @@ def convolution_kernel_gradient(
     geometry: Geometry,
     dw: Array,
     db: Array | None,
+    scale: float = 1.0,
 ) -> None:
-    """dw[r,s,c,f] = sum of x dz over all windows, db[f] = sum of dz, with dz = dy f'(z).
+    """dw[r,s,c,f] = sum of x dz over all windows, db[f] = sum of dz, with dz = scale dy f'(z).
 
     Written into the C-contiguous arrays dw (R, S, C / groups, F) and db (F,); without a bias db is None.
     """
@@ -172,7 +196,7 @@ def convolution_kernel_gradient(
     contract.is_output(where, dw.shape, dw=dw)
     contract.is_output(where, dw.shape[3:], db=db)
     if device.kind is Kind.CPU:
-        kernel_gradient_host(x, dz_host(dy, saved, activation), sizes, dw, db)
+        kernel_gradient_host(x, dz_host(dy, saved, activation, scale), sizes, dw, db)
         return
     filters, with_bias = dw.shape[3], db is not None
     plan = tiles.plan(sizes.taps, sizes.group_filters, dy.size // filters, x.dtype, geometry.groups)
@@ -180,8 +204,8 @@ def convolution_kernel_gradient(
     partial = plan.workspace(sizes.taps * filters + filters * with_bias, x.dtype, device)
     inputs = (contiguous(x), contiguous(dy), contiguous(saved))
     outputs = (dw, db, None) if partial is None else (None, None, partial)
-    args = (*inputs, *outputs, int(with_bias), *sizes.kernel_arguments())
-    tiles.run(_FILE, where, plan, args, x.dtype, activation)
+    args = (*inputs, *outputs, int(with_bias), *sizes.kernel_arguments(), scale)
+    tiles.run(_FILE, where, plan, args, x.dtype, activation, scale != 1)
     if partial is not None:
         tiles.finish(partial, dw, tail=db)
 
@@ -250,9 +274,9 @@ def _convolution_host(
         activate_host(target[block], activation, out=y[block])
 
 
-def dz_host(dy: HostArray, saved: HostArray, activation: Activation) -> BlockOfDz:
-    """Return the function that computes dz = dy f'(z) for a block."""
-    return lambda images, rows: gradient_host(dy[images, rows], saved[images, rows], activation)
+def dz_host(dy: HostArray, saved: HostArray, activation: Activation, scale: float) -> BlockOfDz:
+    """Return the function that computes dz = scale dy f'(z) for a block."""
+    return lambda images, rows: gradient_host(dy[images, rows], saved[images, rows], activation, scale)
 
 
 def input_gradient_host(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> HostArray:

@@ -8,30 +8,34 @@ from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty, emp
 from gpunet.backend.memory import full_host
 from gpunet.ops import contract, tiles
 from gpunet.ops.activation import Activation, activate_host, gradient_host, unread_by_gradients
+from gpunet.ops.dropping import Dropping, drop_host, kernel_arguments
 from gpunet.ops.trace import op
 
 _FILE = "dense.cu"
 
 
-def _flops(x: Array, w: Array, b: Array | None, activation: Activation) -> int:
+def _flops(x: Array, w: Array, b: Array | None, activation: Activation, *_: object) -> int:
     return int(len(x) * w.shape[1] * (2 * w.shape[0] + (b is not None) + activation.flops))
 
 
-def _input_gradient_flops(dy: Array, saved: Array, w: Array, activation: Activation) -> int:
+def _input_gradient_flops(dy: Array, saved: Array, w: Array, activation: Activation, *_: object) -> int:
     return int(dy.size * (2 * w.shape[0] + activation.flops))
 
 
 def _kernel_gradient_flops(
-    x: Array, dy: Array, saved: Array, activation: Activation, dw: Array, db: Array | None
+    x: Array, dy: Array, saved: Array, activation: Activation, dw: Array, db: Array | None, *_: object
 ) -> int:
     return int(dy.size * (2 * x.shape[1] + activation.flops + (db is not None)))
 
 
 @op(_flops)
-def dense(x: Array, w: Array, b: Array | None, activation: Activation) -> tuple[Array, Array]:
+def dense(
+    x: Array, w: Array, b: Array | None, activation: Activation, dropping: Dropping | None = None
+) -> tuple[Array, Array]:
     """y = f(x w + b) with x (M, K), w (K, N), b (N,) or None; returns (y, saved), both (M, N).
 
-    `saved` is what the gradients need: y itself, or z = x w + b for activations with `saves_input`. ValueError for
+    `saved` is what the gradients need: y itself, or z = x w + b for activations with `saves_input`. With `dropping`,
+    after ReLU only, some elements of y are dropped as by `dropout`; the gradients then take its `scale`. ValueError for
     shapes that do not fit, TypeError for dtypes other than one float32 or float64, or mixed devices.
 
     >>> y, saved = dense(np.ones((1, 2)), np.ones((2, 3)), np.zeros(3), Activation.RELU)
@@ -45,17 +49,21 @@ def dense(x: Array, w: Array, b: Array | None, activation: Activation) -> tuple[
     contract.has_shape("dense", "x", x, (m, k))
     if b is not None:
         contract.has_shape("dense", "b", b, (n,))
+    dropped = kernel_arguments("dense", dropping, activation)
     if device.kind is Kind.CPU:
-        return add_bias_and_activate(np.matmul(x, w, out=empty((m, n), x.dtype, device)), b, activation)
+        y, saved = add_bias_and_activate(np.matmul(x, w, out=empty((m, n), x.dtype, device)), b, activation)
+        drop_host(y, dropping)
+        return y, saved
     y = empty((m, n), x.dtype, device)
     z = empty((m, n), x.dtype, device) if activation.saves_input else None
     plan = tiles.plan(m, n, k, x.dtype)
     partial = plan.workspace(m * n, x.dtype, device)
     b = None if b is None else contiguous(b)
     outputs = (y, z, None) if partial is None else (None, None, partial)
-    tiles.run(_FILE, "dense", plan, (contiguous(x), contiguous(w), b, *outputs, m, n, k), x.dtype, activation)
+    args = (contiguous(x), contiguous(w), b, *outputs, m, n, k, *dropped)
+    tiles.run(_FILE, "dense", plan, args, x.dtype, activation, drops=dropping is not None)
     if partial is not None:
-        tiles.finish(partial, y, b, z, activation)
+        tiles.finish(partial, y, b, z, activation, dropping=dropping)
     return y, y if z is None else z
 
 
@@ -69,8 +77,11 @@ def add_bias_and_activate(z: HostArray, b: HostArray | None, activation: Activat
 
 
 @op(_input_gradient_flops, unread=unread_by_gradients)
-def dense_input_gradient(dy: Array, saved: Array, w: Array, activation: Activation) -> Array:
-    """dx = (dy f'(z)) w^T with dy and saved (M, N), w (K, N); returns dx (M, K)."""
+def dense_input_gradient(dy: Array, saved: Array, w: Array, activation: Activation, scale: float = 1.0) -> Array:
+    """dx = (scale dy f'(z)) w^T with dy and saved (M, N), w (K, N); returns dx (M, K).
+
+    `scale` is that of a dropping.
+    """
     device = contract.floats("dense_input_gradient", dy=dy, saved=saved, w=w)
     contract.has_rank("dense_input_gradient", "w", w, 2, "(K, N)")
     contract.has_rank("dense_input_gradient", "dy", dy, 2, "(M, N)")
@@ -79,12 +90,15 @@ def dense_input_gradient(dy: Array, saved: Array, w: Array, activation: Activati
     contract.has_shape("dense_input_gradient", "saved", saved, (m, n))
     dx = empty((m, k), dy.dtype, device)
     if device.kind is Kind.CPU:
-        return np.matmul(gradient_host(dy, saved, activation), w.T, out=dx)
+        dx_host: HostArray = np.matmul(gradient_host(dy, saved, activation, scale), w.T, out=dx)
+        return dx_host
     plan = tiles.plan(m, k, n, dy.dtype)
     partial = plan.workspace(m * k, dy.dtype, device)
     inputs = (contiguous(dy), contiguous(saved), contiguous(w))
     outputs = (dx, None) if partial is None else (None, partial)
-    tiles.run(_FILE, "dense_input_gradient", plan, (*inputs, *outputs, m, n, k), dy.dtype, activation)
+    tiles.run(
+        _FILE, "dense_input_gradient", plan, (*inputs, *outputs, m, n, k, scale), dy.dtype, activation, scale != 1
+    )
     if partial is not None:
         tiles.finish(partial, dx)
     return dx
@@ -92,9 +106,9 @@ def dense_input_gradient(dy: Array, saved: Array, w: Array, activation: Activati
 
 @op(_kernel_gradient_flops, unread=unread_by_gradients)
 def dense_kernel_gradient(
-    x: Array, dy: Array, saved: Array, activation: Activation, dw: Array, db: Array | None
+    x: Array, dy: Array, saved: Array, activation: Activation, dw: Array, db: Array | None, scale: float = 1.0
 ) -> None:
-    """dw = x^T dz and db = sum of dz over its rows, with dz = dy f'(z); x (M, K), dy and saved (M, N).
+    """dw = x^T dz and db = sum of dz over its rows, with dz = scale dy f'(z); x (M, K), dy and saved (M, N).
 
     Written into the C-contiguous arrays dw (K, N) and db (N,); without a bias db is None.
     """
@@ -108,7 +122,7 @@ def dense_kernel_gradient(
     contract.is_output(where, (k, n), dw=dw)
     contract.is_output(where, (n,), db=db)
     if device.kind is Kind.CPU:
-        dz = gradient_host(dy, saved, activation)
+        dz = gradient_host(dy, saved, activation, scale)
         np.matmul(x.T, dz, out=dw)
         if db is not None:
             # BLAS adds up the rows faster than sum(axis=0), and in blocks, which rounds less.
@@ -120,6 +134,6 @@ def dense_kernel_gradient(
     partial = plan.workspace(k * n + n * with_bias, x.dtype, device)
     inputs = (contiguous(x), contiguous(dy), contiguous(saved))
     outputs = (dw, db, None) if partial is None else (None, None, partial)
-    tiles.run(_FILE, where, plan, (*inputs, *outputs, int(with_bias), m, n, k), x.dtype, activation)
+    tiles.run(_FILE, where, plan, (*inputs, *outputs, int(with_bias), m, n, k, scale), x.dtype, activation, scale != 1)
     if partial is not None:
         tiles.finish(partial, dw, tail=db)

@@ -54,7 +54,7 @@ def dropout(x: Array, rate: float, key: Key) -> tuple[Array, Array]:
         return dropout_gradient(x, mask, rate), mask
     y = empty_like(x)
     places = (None, step) if isinstance(step, int) else (step, 0)
-    args = (contiguous(x), y, mask, x.size, _threshold(rate), _factor(rate), seed, purpose, *places)
+    args = (contiguous(x), y, mask, x.size, threshold_of(rate), scale_of_kept(rate), seed, purpose, *places)
     grid = ceil_div(x.size, THREADS * BLOCK_DRAWS)
     launch(_FILE, "dropout", grid=grid, block=THREADS, args=args, real=x.dtype, defines=_DEFINES)
     return y, mask
@@ -67,7 +67,7 @@ def dropout_gradient(dy: Array, mask: Array, rate: float) -> Array:
     common_device("dropout_gradient", dy=dy, mask=mask)
     contract.has_shape("dropout_gradient", "mask", mask, dy.shape)
     contract.has_dtype("dropout_gradient", "mask", mask, np.uint8)
-    factor = _factor(check_rate("dropout_gradient", rate))
+    factor = scale_of_kept(check_rate("dropout_gradient", rate))
     dx = empty_like(dy)
     if device.kind is Kind.CPU:
         return keep_where(mask, np.multiply(dy, dy.dtype.type(factor), out=dx))
@@ -85,10 +85,11 @@ def check_rate(where: str, rate: float) -> float:
     return number
 
 
-def _factor(rate: float) -> float:
+def scale_of_kept(rate: float) -> float:
+    """Return 1 / (1 - rate), by which the elements that are kept grow."""
     return 1 / (1 - rate)
 
 
-def _threshold(rate: float) -> int:
+def threshold_of(rate: float) -> int:
     """Return the smallest k with 2^-24 k >= rate in float32: u, a multiple of 2^-24, is compared as an integer."""
     return math.ceil(float(np.float32(rate)) * 2**24)

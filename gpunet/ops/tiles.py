@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpunet.backend.arrays import Array, Device, empty
-from gpunet.backend.launch import ceil_div, launch
+from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops.activation import Activation
+from gpunet.ops.dropping import Dropping, kernel_arguments
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,13 @@ def run(
     file: str,
     entry: str,
     plan: Plan,
-    args: tuple[Array | int | None, ...],
+    args: tuple[Argument, ...],
     dtype: npt.DTypeLike,
     activation: Activation,
+    drops: bool = False,
 ) -> None:
-    """Launch a kernel on gemm.cuh according to `plan`."""
-    defines = {**plan.tile.defines, "ACTIVATION": activation.code}
+    """Launch a kernel on gemm.cuh according to `plan`; `drops` tells whether there is a dropout behind it."""
+    defines = {**plan.tile.defines, "ACTIVATION": activation.code, "DROPS": int(drops)}
     launch(file, entry, grid=plan.grid, block=plan.tile.threads, args=args, real=dtype, defines=defines)
 
 
@@ -112,18 +114,20 @@ def finish(
     saved: Array | None = None,
     activation: Activation = Activation.LINEAR,
     tail: Array | None = None,
+    dropping: Dropping | None = None,
 ) -> None:
     """Add up the splits in `partial`, then bias and activation: y = f(sum of partial + b), saved = the f's argument.
 
-    Where a split holds more than y, the rest is that of `tail`, another output.
+    Where a split holds more than y, the rest is that of `tail`, another output. With `dropping` a dropout follows.
     """
     size = y.size if tail is None else y.size + tail.size
+    sizes = (len(partial), size, y.size, y.shape[-1])
     launch(
         "finish.cu",
         "finish",
         grid=ceil_div(size, _FINISH_THREADS),
         block=_FINISH_THREADS,
-        args=(partial, b, y, saved, tail, len(partial), size, y.size, y.shape[-1]),
+        args=(partial, b, y, saved, tail, *sizes, *kernel_arguments("finish", dropping, activation)),
         real=y.dtype,
-        defines={"THREADS": _FINISH_THREADS, "ACTIVATION": activation.code},
+        defines={"THREADS": _FINISH_THREADS, "ACTIVATION": activation.code, "DROPS": int(dropping is not None)},
     )

@@ -1,0 +1,41 @@
+// Dropout where a matrix product ends, after ReLU: what dropout.cu does, without a kernel or a mask of its own. A
+// dropped element is 0, and ReLU's gradient is 0 there as it is: the output alone tells what was kept.
+//
+// DROPS, 1 or 0, comes from the launch: whether there is a dropout.
+#include "common.cuh"
+#include "philox.cuh"
+
+struct Dropping {
+    Index threshold;  // 2^24 rate
+    REAL factor;      // 1 / (1 - rate)
+    Index seed, purpose;
+    const Index* counter;  // the step, in device memory; null if it is `step`
+    Index step;
+
+    // Drop some of `count` neighbouring elements, or scale them; the first is number `first` of the output.
+    template <int COUNT>
+    __device__ inline void apply(REAL (&values)[COUNT], Index first) const {
+        if constexpr (DROPS) {
+            const Index draws = counter != nullptr ? counter[0] : step;
+            Word words[BLOCK_WORDS];
+#pragma unroll
+            for (int e = 0; e < COUNT; ++e) {
+                const Index i = first + e;
+                const int place = static_cast<int>(i % BLOCK_DRAWS);
+                if (e == 0 || place == 0) philox_block(i / BLOCK_DRAWS, draws, seed, purpose, words);
+                values[e] = bits(words, place) >= threshold ? factor * values[e] : REAL(0);
+            }
+        }
+    }
+
+    // As top_bits, for a place that the compiler does not know, without memory for the words.
+    __device__ static inline int bits(const Word* words, int place) {
+        const Word low = place < 2 ? words[0] : words[1], high = place < 6 ? words[2] : words[3];
+        const Word word = place < 4 ? low : high;
+        return static_cast<int>(static_cast<unsigned>(word >> (32 * (place % 2))) >> 8);
+    }
+};
+
+// What every kernel that can drop takes, and how it hands it on.
+#define DROPPING Index threshold, REAL factor, Index seed, Index purpose, const Index *__restrict__ counter, Index step
+#define THIS_DROPPING {threshold, factor, seed, purpose, counter, step}
