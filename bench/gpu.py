@@ -1,6 +1,7 @@
 """Everything that a machine with a GPU can tell, most valuable first: `python -m bench.gpu --out FOLDER`.
 
     tests       all tests on cuda                                              tests.log
+    step        a captured step and one run op by op, their bits and host time  step.json, .md
     models      whole networks beside the rivals                               models.json, .md, .png
     ops         each op beside cuDNN, cuBLAS and the others                    ops.json, .md, .png
     memcheck    compute-sanitizer over the op tests, without a memory pool     memcheck.log
@@ -62,7 +63,8 @@ def parts(out: Path) -> list[Part]:
 
     return [
         Part("tests", (*pytest, "tests", "-k", "cuda"), 150),
-        bench("models", "test_model", 180),
+        Part("step", (python, "-m", "bench.step", "--device", "cuda", "--out", str(out)), 40),
+        bench("models", "test_model", 170),
         bench("ops", "test_op", 120),
         sanitizer("memcheck", 60),
         sanitizer("racecheck", 40),

@@ -43,8 +43,7 @@ __device__ inline Index argmax(const REAL* y, Index classes, int lane) {
 }
 
 // Add what the threads of this block counted to its part of the state.
-__device__ inline void add_to_state(Index matches, Index rows, double* state, Index positions) {
-    __shared__ Index shared[THREADS / WARP];
+__device__ inline void add_to_state(Index matches, Index rows, double* state, Index positions, Index* shared) {
     matches = block_sum<THREADS>(matches, shared);
     rows = block_sum<THREADS>(rows, shared);
     if (threadIdx.x != 0) return;
@@ -54,7 +53,8 @@ __device__ inline void add_to_state(Index matches, Index rows, double* state, In
 
 // Count the rows for which matches(row, lane), asked by all lanes of a warp, says yes to the first of them.
 template <class Matches>
-__device__ inline void count_rows_by_warp(Index rows, double* state, Index positions, const Matches& matches) {
+__device__ inline void count_rows_by_warp(Index rows, double* state, Index positions, Index* shared,
+                                          const Matches& matches) {
     const int lane = threadIdx.x % WARP;
     Index count = 0, seen = 0;
     for (Index row = global_thread() / WARP; row < rows; row += static_cast<Index>(gridDim.x) * (THREADS / WARP)) {
@@ -62,24 +62,25 @@ __device__ inline void count_rows_by_warp(Index rows, double* state, Index posit
         count += lane == 0 && match;
         seen += lane == 0;
     }
-    add_to_state(count, seen, state, positions);
+    add_to_state(count, seen, state, positions, shared);
 }
 
 // Count the rows for which matches(row), asked by one thread, says yes.
 template <class Matches>
-__device__ inline void count_rows(Index rows, double* state, Index positions, const Matches& matches) {
+__device__ inline void count_rows(Index rows, double* state, Index positions, Index* shared, const Matches& matches) {
     Index count = 0, seen = 0;
     for (Index row = global_thread(); row < rows; row += static_cast<Index>(gridDim.x) * THREADS) {
         count += matches(row);
         ++seen;
     }
-    add_to_state(count, seen, state, positions);
+    add_to_state(count, seen, state, positions, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     sparse_matches(const REAL* __restrict__ y, const int* __restrict__ labels, double* __restrict__ state,
                    Index positions, Index rows, Index classes) {
-    count_rows_by_warp(rows, state, positions, [=](Index row, int lane) {
+    __shared__ Index shared[THREADS / WARP];
+    count_rows_by_warp(rows, state, positions, shared, [=](Index row, int lane) {
         return argmax(y + row * classes, classes, lane) == labels[row];
     });
 }
@@ -87,7 +88,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     dense_matches(const REAL* __restrict__ y, const REAL* __restrict__ t, double* __restrict__ state, Index positions,
                   Index rows, Index classes) {
-    count_rows_by_warp(rows, state, positions, [=](Index row, int lane) {
+    __shared__ Index shared[THREADS / WARP];
+    count_rows_by_warp(rows, state, positions, shared, [=](Index row, int lane) {
         return argmax(y + row * classes, classes, lane) == argmax(t + row * classes, classes, lane);
     });
 }
@@ -95,7 +97,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     binary_matches(const REAL* __restrict__ y, const REAL* __restrict__ targets, const int* __restrict__ labels,
                    double* __restrict__ state, Index positions, Index rows, REAL threshold) {
-    count_rows(rows, state, positions, [=](Index row) {
+    __shared__ Index shared[THREADS / WARP];
+    count_rows(rows, state, positions, shared, [=](Index row) {
         const REAL target = labels != nullptr ? static_cast<REAL>(labels[row]) : targets[row];
         return (y[row] > threshold ? REAL(1) : REAL(0)) == target;
     });
@@ -104,5 +107,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     equal_matches(const REAL* __restrict__ y, const REAL* __restrict__ t, double* __restrict__ state, Index positions,
                   Index rows) {
-    count_rows(rows, state, positions, [=](Index row) { return y[row] == t[row]; });
+    __shared__ Index shared[THREADS / WARP];
+    count_rows(rows, state, positions, shared, [=](Index row) { return y[row] == t[row]; });
 }

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import gpu, life, result
+from bench import gpu, life, result, step
 from bench.gpu import Part
 from bench.report import markdown
 from bench.rivals import Library
+from gpunet.backend import devices
+from gpunet.backend.arrays import parse_device
 
 FOLDER = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the suite's processes are stopped by POSIX signals")
@@ -89,10 +91,27 @@ def test_wrong_options(tmp_path: Path, options: tuple[str, ...], message: str) -
     assert re.search(message, text), text
 
 
-def test_without_a_gpu_the_run_says_so(tmp_path: Path) -> None:
-    from gpunet.backend import devices
-    from gpunet.backend.arrays import parse_device
+@pytest.mark.parametrize("device", ["cpu", "emulated"])
+def test_a_step_by_itself(device: str, tmp_path: Path) -> None:
+    if not devices.examine(parse_device(device)).usable:
+        pytest.skip(f"{device}: {devices.examine(parse_device(device)).reason}")
+    command = [sys.executable, "-m", "bench.step", "--device", device, "--out", str(tmp_path)]
+    command += ["--steps", "4", "--batches", "2"]
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "step.json").read_text())["rows"]
+    assert [(row["network"], row["batch"], row["differences"]) for row in rows] == [("cnn50", 2, []), ("mlp", 2, [])]
+    assert all(row["graph_host_seconds"] > 0 and row["eager_seconds"] > 0 for row in rows)
+    assert (tmp_path / "step.md").read_text().count("| yes |") == 2
 
+
+def test_a_step_names_what_differs() -> None:
+    one = {"a/kernel": np.float32([1, 2, 3]), "a/bias": np.float32([1])}
+    other = {"a/kernel": np.float32([1, 2.5, 3]), "a/bias": np.float32([1])}
+    assert step._differences(one, other) == ["a/kernel: 1 of 3 differ, by up to 0.5"]
+
+
+def test_without_a_gpu_the_run_says_so(tmp_path: Path) -> None:
     if devices.examine(parse_device("cuda")).usable:
         pytest.skip("there is a GPU")
     process = _start(tmp_path / "r.json", "--quick", "-k", "dropout", "--device", "cuda")
@@ -174,7 +193,7 @@ def test_a_part_that_is_cut_short_leaves_no_process(tmp_path: Path, monkeypatch:
 
 def test_what_a_gpu_run_is_made_of(tmp_path: Path) -> None:
     chosen = {part.name: part for part in gpu.parts(tmp_path)}
-    assert list(chosen) == ["tests", "models", "ops", "memcheck", "racecheck", "life"]
+    assert list(chosen) == ["tests", "step", "models", "ops", "memcheck", "racecheck", "life"]
     assert {"tests/test_dense_op.py", "tests/test_pooling.py", "tests/test_adam.py"} & set(gpu.op_tests())
     assert all((FOLDER / path).exists() for path in gpu.op_tests()) and len(gpu.op_tests()) >= 10
     assert json.dumps(chosen["models"].command).count("{seconds}") == 1
