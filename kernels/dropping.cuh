@@ -23,16 +23,9 @@ struct Dropping {
                 const Index i = first + e;
                 const int place = static_cast<int>(i % BLOCK_DRAWS);
                 if (e == 0 || place == 0) philox_block(i / BLOCK_DRAWS, draws, seed, purpose, words);
-                values[e] = bits(words, place) >= threshold ? factor * values[e] : REAL(0);
+                values[e] = bits_at(words, place) >= threshold ? factor * values[e] : REAL(0);
             }
         }
-    }
-
-    // As top_bits, for a place that the compiler does not know, without memory for the words.
-    __device__ static inline int bits(const Word* words, int place) {
-        const Word low = place < 2 ? words[0] : words[1], high = place < 6 ? words[2] : words[3];
-        const Word word = place < 4 ? low : high;
-        return static_cast<int>(static_cast<unsigned>(word >> (32 * (place % 2))) >> 8);
     }
 };
 

@@ -34,3 +34,10 @@ __device__ inline int top_bits(const Word* words, int i) {
     const unsigned half = static_cast<unsigned>(words[i / 2] >> (32 * (i % 2)));
     return static_cast<int>(half >> 8);
 }
+
+// The same for a draw whose number the compiler does not know, without memory for the words.
+__device__ inline int bits_at(const Word* words, int i) {
+    const Word low = i < 2 ? words[0] : words[1], high = i < 6 ? words[2] : words[3];
+    const Word word = i < 4 ? low : high;
+    return static_cast<int>(static_cast<unsigned>(word >> (32 * (i % 2))) >> 8);
+}

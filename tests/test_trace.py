@@ -33,7 +33,7 @@ from gpunet.ops.trace import BACKWARD, Call, part, recording
 
 RELU, LINEAR, GELU = Activation.RELU, Activation.LINEAR, Activation.GELU
 # What lies in gpunet/ops beside the ops: helpers of theirs, which no layer, loss or optimizer calls.
-NO_OPS = {"contract", "erf", "flat", "im2col", "labels", "tiles", "trace", "update", "windows"}
+NO_OPS = {"axes", "contract", "erf", "flat", "im2col", "labels", "tiles", "trace", "update", "windows"}
 HELPERS = {
     "accumulation": {"check_state"},
     "activation": {"activate_host", "gradient_host", "unread_by_gradients"},
@@ -49,7 +49,7 @@ HELPERS = {
     },
     "cross_entropy": {"clipped", "is_clipped"},
     "dense": {"add_bias_and_activate"},
-    "dropout": {"check_rate", "scale_of_kept", "threshold_of"},
+    "dropout": {"check_key", "check_rate", "generator_of", "scale_of_kept", "threshold_of"},
     "dropping": {"drop_host", "kernel_arguments"},
     "optimizer_step": {"power"},
     "softmax_cross_entropy": {"smoothed"},

@@ -63,11 +63,11 @@ class Dropout(Layer):
         return y, lambda dy: dropout_gradient(dy, mask, self.rate)
 
     def _drop(self, x: Array) -> tuple[Array, Array]:
-        if self.noise_shape is None:
-            with self.drawing(device_of(x)) as dropping:
-                return dropout(x, *dropping)
-        mask = noise_mask(x.shape, self.noise_shape, self.rate, self.stream.next_key(), device_of(x))
-        return dropout_gradient(x, mask, self.rate), mask
+        with self.drawing(device_of(x)) as (rate, key):
+            if self.noise_shape is None:
+                return dropout(x, rate, key)
+            mask = noise_mask(x.shape, self.noise_shape, rate, key, device_of(x))
+            return dropout_gradient(x, mask, rate), mask
 
     @contextmanager
     def drawing(self, device: Device) -> Iterator[Dropping]:

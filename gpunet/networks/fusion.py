@@ -113,16 +113,24 @@ def obstacle(layer: Layer, follower: Layer) -> str | None:
     return None
 
 
+def _act_of_its_own(*layers: tuple[Layer, type[Layer]]) -> str | None:
+    """Return what a layer does beside what its class is known for; None if none of `layers` does anything."""
+    for layer, known in layers:
+        if not layer.runs_forward_of(known):
+            return f"{layer.where} has a forward of its own"
+        if layer.activity_regularizer is not None:
+            return f"{layer.where} has an activity regularizer"
+    return None
+
+
 def pooling_obstacle(unit: Unit, pooling: MaxPooling2D) -> str | None:
     """Return why `pooling` cannot be done by the kernel of `unit`; None if it can."""
     layer = unit.layer
     if not isinstance(layer, Conv2D):
         return f"{layer.where} is no convolution"
-    for one, plain in ((layer, KernelLayer), (pooling, MaxPooling2D)):
-        if not one.runs_forward_of(plain):
-            return f"{one.where} has a forward of its own"
-        if one.activity_regularizer is not None:
-            return f"{one.where} has an activity regularizer"
+    own = _act_of_its_own((layer, KernelLayer), (pooling, MaxPooling2D))
+    if own is not None:
+        return own
     if unit.operation is None:
         return f"no kernel of a convolution applies the activation of {layer.where}"
     if not pooling.pool_size == pooling.strides == (POOL, POOL):
@@ -140,11 +148,9 @@ def dropout_obstacle(unit: Unit, dropout: Dropout) -> str | None:
     layer = unit.layer
     if not isinstance(layer, KernelLayer) or unit.pooling_layer is not None:
         return f"{unit.layers[-1].where} ends in no matrix product"
-    for one, plain in ((layer, KernelLayer), (dropout, Dropout)):
-        if not one.runs_forward_of(plain):
-            return f"{one.where} has a forward of its own"
-        if one.activity_regularizer is not None:
-            return f"{one.where} has an activity regularizer"
+    own = _act_of_its_own((layer, KernelLayer), (dropout, Dropout))
+    if own is not None:
+        return own
     if unit.operation is not Activation.RELU:
         return f"{unit.layers[-1].where} does not end in relu, which alone leaves 0 where something was dropped"
     if dropout.noise_shape is not None or not 0 < dropout.rate < 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from gpunet.backend.arrays import Array, Device, HostArray, Kind, Shape, to_device
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops import contract
+from gpunet.ops.axes import reduced_and_kept
 from gpunet.ops.flat import BLOCK
 from gpunet.ops.trace import op
 
@@ -41,7 +41,7 @@ class NormLimits:
         self.starts, self.limits = tuple(starts), tuple(limits)
         if device.kind is Kind.CPU:
             return
-        shapes = [_reduced_and_kept(limit.shape, limit.axes) for limit in limits]
+        shapes = [reduced_and_kept("limit_norm", limit.shape, limit.axes) for limit in limits]
         blocks = [ceil_div(k0 * k1, GROUPS) for _, k0, _, k1, _ in shapes]
         first = [sum(blocks[:number]) for number in range(len(blocks))]
         rows = [(start, *shape, block) for start, shape, block in zip(starts, shapes, first, strict=True)]
@@ -115,21 +115,3 @@ def non_negative(w: Array, blocks: Array | None = None) -> None:
         return
     grid = ceil_div(w.size, BLOCK) if blocks is None else blocks.size
     launch(_FILE, "non_negative", grid=grid, block=BLOCK, args=(w, blocks, w.size), real=w.dtype, defines=_DEFINES)
-
-
-def _reduced_and_kept(shape: Shape, axes: tuple[int, ...]) -> tuple[int, int, int, int, int]:
-    """Return the sizes (R0, K0, R1, K1, R2) of `shape` with neighbouring axes of one kind merged, R those in `axes`.
-
-    Missing ones are 1. ValueError if five do not suffice, which takes more than four axes.
-    """
-    runs = [
-        (reduced, int(np.prod([shape[axis] for axis in run])))
-        for reduced, run in groupby(range(len(shape)), key=lambda axis: axis in axes)
-    ]
-    if runs and not runs[0][0]:
-        runs.insert(0, (True, 1))
-    sizes = [size for _, size in runs] + [1] * (5 - len(runs))
-    if len(sizes) > 5:
-        raise ValueError(f"limit_norm: axes must form at most three runs of neighbours; got {axes} of shape {shape}")
-    r0, k0, r1, k1, r2 = sizes
-    return r0, k0, r1, k1, r2

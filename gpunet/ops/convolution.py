@@ -121,7 +121,7 @@ def convolution(
         contract.has_shape("convolution", "b", b, (w.shape[3],))
     y = empty(sizes.y, x.dtype, device)
     z = empty(sizes.y, x.dtype, device) if activation.saves_input else None
-    dropped = kernel_arguments("convolution", dropping, activation)
+    dropped = kernel_arguments("convolution", dropping, activation, device)
     if device.kind is Kind.CPU:
         _convolution_host(x, w, b, y, z, activation, sizes)
         drop_host(y, dropping)

@@ -49,7 +49,7 @@ def dense(
     contract.has_shape("dense", "x", x, (m, k))
     if b is not None:
         contract.has_shape("dense", "b", b, (n,))
-    dropped = kernel_arguments("dense", dropping, activation)
+    dropped = kernel_arguments("dense", dropping, activation, device)
     if device.kind is Kind.CPU:
         y, saved = add_bias_and_activate(np.matmul(x, w, out=empty((m, n), x.dtype, device)), b, activation)
         drop_host(y, dropping)

@@ -8,7 +8,17 @@ from typing import TypeAlias
 import numpy as np
 
 from gpunet import arguments
-from gpunet.backend.arrays import Array, Kind, common_device, contiguous, empty, empty_like
+from gpunet.backend.arrays import (
+    Array,
+    Device,
+    HostArray,
+    Kind,
+    common_device,
+    contiguous,
+    device_of,
+    empty,
+    empty_like,
+)
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.backend.random import generator
 from gpunet.ops import contract
@@ -41,20 +51,15 @@ def dropout(x: Array, rate: float, key: Key) -> tuple[Array, Array]:
     """
     device = contract.floats("dropout", x=x)
     rate = check_rate("dropout", rate)
-    seed, purpose, step = key
-    if not isinstance(step, int):
-        common_device("dropout", x=x, step=step)
-        contract.has_dtype("dropout", "step", step, np.int64)
-        contract.has_shape("dropout", "step", step, (1,))
+    parts = check_key("dropout", key, device)
     mask = empty(x.shape, np.uint8, device)
     if device.kind is Kind.CPU:
         draws = empty(x.shape, np.float32, device)
-        generator(seed, purpose, step if isinstance(step, int) else int(step[0])).random(dtype=np.float32, out=draws)
+        generator_of(*parts).random(dtype=np.float32, out=draws)
         np.greater_equal(draws, np.float32(rate), out=mask.view(np.bool_))
         return dropout_gradient(x, mask, rate), mask
     y = empty_like(x)
-    places = (None, step) if isinstance(step, int) else (step, 0)
-    args = (contiguous(x), y, mask, x.size, threshold_of(rate), scale_of_kept(rate), seed, purpose, *places)
+    args = (contiguous(x), y, mask, x.size, threshold_of(rate), scale_of_kept(rate), *parts)
     grid = ceil_div(x.size, THREADS * BLOCK_DRAWS)
     launch(_FILE, "dropout", grid=grid, block=THREADS, args=args, real=x.dtype, defines=_DEFINES)
     return y, mask
@@ -75,6 +80,23 @@ def dropout_gradient(dy: Array, mask: Array, rate: float) -> Array:
     grid = ceil_div(dy.size, THREADS)
     launch(_FILE, "dropout_gradient", grid=grid, block=THREADS, args=args, real=dy.dtype, defines=_DEFINES)
     return dx
+
+
+def check_key(where: str, key: Key, device: Device) -> tuple[int, int, Array | None, int]:
+    """Return seed, purpose, and the step as an array on `device` or as a number, as kernels take them."""
+    seed, purpose, step = key
+    if isinstance(step, int):
+        return seed, purpose, None, step
+    if device_of(step) != device:
+        raise TypeError(f"{where}: step must be on {device}; got an array on {device_of(step)}")
+    contract.has_dtype(where, "step", step, np.int64)
+    contract.has_shape(where, "step", step, (1,))
+    return seed, purpose, step, 0
+
+
+def generator_of(seed: int, purpose: int, counter: HostArray | None, step: int) -> np.random.Generator:
+    """Return NumPy's generator for what `check_key` returned on the CPU."""
+    return generator(seed, purpose, step if counter is None else int(counter[0]))
 
 
 def check_rate(where: str, rate: float) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from gpunet.backend.arrays import Array, HostArray
+from gpunet.backend.arrays import Array, Device, HostArray
 from gpunet.ops.activation import Activation
-from gpunet.ops.dropout import Key, dropout, scale_of_kept, threshold_of
+from gpunet.ops.dropout import Key, check_key, check_rate, dropout, scale_of_kept, threshold_of
 
 # threshold, factor, seed, purpose, counter, step
 KernelArguments: TypeAlias = tuple[int, float, int, int, Array | None, int]
@@ -24,15 +24,14 @@ class Dropping(NamedTuple):
         return scale_of_kept(self.rate)
 
 
-def kernel_arguments(where: str, dropping: Dropping | None, activation: Activation) -> KernelArguments:
+def kernel_arguments(where: str, dropping: Dropping | None, activation: Activation, device: Device) -> KernelArguments:
     """Return what kernels take for `dropping`, or for none; ValueError unless it comes after ReLU."""
     if dropping is None:
         return 0, 1.0, 0, 0, None, 0
     if activation is not Activation.RELU:
         raise ValueError(f"{where}: activation must be relu to drop elements after it; got {activation.value}")
-    seed, purpose, step = dropping.key
-    counter, number = (None, step) if isinstance(step, int) else (step, 0)
-    return threshold_of(dropping.rate), dropping.scale, seed, purpose, counter, number
+    rate = check_rate(where, dropping.rate)
+    return threshold_of(rate), dropping.scale, *check_key(where, dropping.key, device)
 
 
 def drop_host(y: HostArray, dropping: Dropping | None) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gpunet.backend.arrays import Array, Device, empty
+from gpunet.backend.arrays import Array, Device, device_of, empty
 from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops.activation import Activation
 from gpunet.ops.dropping import Dropping, kernel_arguments
@@ -127,7 +127,7 @@ def finish(
         "finish",
         grid=ceil_div(size, _FINISH_THREADS),
         block=_FINISH_THREADS,
-        args=(partial, b, y, saved, tail, *sizes, *kernel_arguments("finish", dropping, activation)),
+        args=(partial, b, y, saved, tail, *sizes, *kernel_arguments("finish", dropping, activation, device_of(y))),
         real=y.dtype,
         defines={"THREADS": _FINISH_THREADS, "ACTIVATION": activation.code, "DROPS": int(dropping is not None)},
     )

@@ -34,6 +34,8 @@ from gpunet.training.schedule import Schedule
 # gradients and the optimizer, and for the set that is validated with.
 RESIDENT_SHARE = 0.25
 
+_MOST_KINDS = 16  # shapes of batches, for each of which arrays and a graph are kept
+
 _UPLOADED_AT_ONCE = 2**25  # bytes of a file, to keep what the host has to hold small
 
 Arrays: TypeAlias = tuple[Array, ...]  # x, or x and y
@@ -60,16 +62,21 @@ Batches: TypeAlias = Generator[Batch, None, None]
 
 
 class Inputs:
-    """Arrays at fixed addresses, into which batches from any address are copied, so that a graph finds them."""
+    """Arrays at fixed addresses, into which batches from any address are copied, so that a graph finds them.
+
+    That is done for the first _MOST_KINDS kinds of batches; of data of ever new shapes the rest stays as it is.
+    """
 
     def __init__(self) -> None:
         self._arrays: dict[Hashable, Arrays] = {}  # by what such a batch looks like
 
     def placed(self, batch: Batch) -> Batch:
-        """Return a batch with a key that has the arrays of `batch`."""
+        """Return a batch with a key that has the arrays of `batch`, or one without if there are too many kinds."""
         given = batch.take()
         key = tuple((array.shape, array.dtype.name) for array in given)
         if key not in self._arrays:
+            if len(self._arrays) == _MOST_KINDS:
+                return ready(given)
             self._arrays[key] = tuple(map(empty_like, given))
         arrays = self._arrays[key]
         for target, source in zip(arrays, given, strict=True):

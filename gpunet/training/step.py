@@ -57,6 +57,9 @@ class Step:
         """Do `work` on the arrays of `batch`, as a graph if possible."""
         if self._captures.wanted and batch.key is None:
             batch = self._inputs.placed(batch)
+        if batch.key is None:
+            work(*batch.take())
+            return
         self._captures.run((name, batch.key), lambda: work(*batch.take()), self.optimizer.hyperparameters)
 
     @one_blas_thread()
