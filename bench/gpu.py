@@ -1,7 +1,7 @@
 """Everything that a machine with a GPU can tell, most valuable first: `python -m bench.gpu --out FOLDER`.
 
     tests       all tests on cuda                                              tests.log
-    step        a captured step and one run op by op, their bits and host time  step.json, .md
+    step        a captured step and one run op by op: bits, host time          step.json, .md
     models      whole networks beside the rivals                               models.json, .md, .png
     ops         each op beside cuDNN, cuBLAS and the others                    ops.json, .md, .png
     memcheck    compute-sanitizer over the op tests, without a memory pool     memcheck.log
