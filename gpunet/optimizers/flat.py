@@ -88,11 +88,12 @@ class FlatParameters:
 
     def release(self) -> None:
         """Give the parameters that are still here memory of their own."""
-        for parameter, view in zip(self.parameters, self._views, strict=True):
+        for parameter, view, space in zip(self.parameters, self._views, self._spaces, strict=True):
             if parameter.value is view:
                 parameter.value = empty_like(view)
                 assign(parameter.value, view)
-            parameter.gradient_space = None
+            if parameter.gradient_space is space:
+                parameter.gradient_space = None
 
     def runs(self) -> list[slice]:
         """Return the numbers of the parameters that have a gradient, as slices; their gradients lie in `gradients`."""
