@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Layout:
         self.shapes = tuple(shapes)
         self.sizes = tuple(math.prod(shape) for shape in self.shapes)
         blocks = [ceil_div(size, BLOCK) for size in self.sizes]
-        self.first_blocks = tuple(sum(blocks[:number]) for number in range(len(blocks) + 1))
+        self.first_blocks = tuple(accumulate(blocks, initial=0))
         self.starts = tuple(BLOCK * first for first in self.first_blocks[:-1])
         self.size = BLOCK * self.first_blocks[-1]
 
