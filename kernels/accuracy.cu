@@ -1,6 +1,7 @@
 // How often predictions match targets: added to the running totals of a metric.
 //
-// Math:     sparse:   match[i] = [argmax_j y[i, j] = label[i]];  dense: match[i] = [argmax_j y[i, j] = argmax_j t[i, j]]
+// Math:     sparse:   match[i] = [argmax_j y[i, j] = label[i]]
+//           dense:    match[i] = [argmax_j y[i, j] = argmax_j t[i, j]]
 //           binary:   match[i] = [[y[i] > threshold] = t[i]];    equal: match[i] = [y[i] = t[i]]
 //           for block b: state[b, 0] += sum of its matches / positions, state[b, 1] += number of its rows / positions
 // Layout:   sparse, dense: y, t (rows, classes), row-major, labels (rows); binary, equal: y, t (rows). binary takes t

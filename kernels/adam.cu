@@ -2,7 +2,8 @@
 // their section 2.1, as Keras has it.
 //
 // Math:     m[i] += rate_1 (g[i] - m[i]);  v[i] += rate_2 (g[i]^2 - v[i]);  w[i] -= a m[i] / (sqrt(v[i]) + epsilon)
-//           rate_k = 1 - beta_k;  a = step_size[0], which holds the bias correction (optimizer_step.cu), rounded to REAL
+//           rate_k = 1 - beta_k;  a = step_size[0], which holds the bias correction (optimizer_step.cu), rounded to
+//           REAL
 // Layout:   w, m, v, g (n); step_size (1) in double, in device memory, so that a captured graph need not change
 // Launch:   one thread per element
 // Memory:   7n elements moved; neighbouring threads touch neighbouring elements

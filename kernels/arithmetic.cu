@@ -3,8 +3,9 @@
 // Math:     add_in_place: a[i] += b[i];  scale: y[i] = factor x[i];  scale_by: y[i] = factor[0] x[i];
 //           partial_sums: y[j] = sum of x over chunk j
 // Layout:   vectors of n elements, whatever shape they have outside; chunk j is x[j CHUNK] ... x[(j + 1) CHUNK - 1]
-// Launch:   THREADS a block; add_in_place, scale and scale_by one thread per element, partial_sums one block per chunk of
-//           THREADS * PER_THREAD elements. The launch repeats partial_sums on its own result until one number is left.
+// Launch:   THREADS a block; add_in_place, scale and scale_by one thread per element, partial_sums one block per chunk
+//           of THREADS * PER_THREAD elements. The launch repeats partial_sums on its own result until one number is
+//           left.
 // Memory:   3n, 2n and n + n / CHUNK elements moved; neighbouring threads touch neighbouring elements
 // Edges:    n >= 1; threads past n do nothing, or add zero
 // Numerics: every element passes through at most PER_THREAD + 5 + THREADS / 32 additions a launch, in an order that

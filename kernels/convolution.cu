@@ -2,10 +2,11 @@
 // the bias's gradient in the same kernels. (What Keras and this file call a convolution is a cross-correlation.)
 //
 // Math:     convolution: z[n,p,q,f] = b[f] + sum over r,s,c of x[n, p stride_h + r dilation_h - top,
-//               q stride_w + s dilation_w - left, c] w[r,s,c,f];  y = f(z), of which dropping.cuh
-//               may drop elements; saved = z where f' needs it
+//               q stride_w + s dilation_w - left, c] w[r,s,c,f];  y = f(z), of which dropping.cuh may
+//               drop elements; saved = z where f' needs it
 //           convolution_input_gradient: dx[n,h,w,c] = sum over r,s,f of dz[n,p,q,f] w[r,s,c,f], over those (r,s) for
-//               which a window (p,q) has pixel (h,w) under its tap (r,s);  dz = scale dy f'(z), scale 1 but for dropping
+//               which a window (p,q) has pixel (h,w) under its tap (r,s);  dz = scale dy f'(z), where scale
+//               is 1 but for dropping
 //           convolution_kernel_gradient: dw[r,s,c,f] = sum over n,p,q of (the x of the forward sum) dz[n,p,q,f];
 //               db[f] = sum over n,p,q of dz[n,p,q,f]
 //           With groups, the filters of group g see only the channels of group g.

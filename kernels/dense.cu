@@ -1,7 +1,8 @@
 // Dense: a matrix product with bias and activation, and its two gradients with the activation's gradient and the bias's
 // gradient in the same kernels.
 //
-// Math:     dense                  y = f(x w + b); saved = x w + b where f' needs it; dropping.cuh may drop elements of y
+// Math:     dense                  y = f(x w + b); saved = x w + b where f' needs it; dropping.cuh may drop
+//                                  elements of y
 //           dense_input_gradient   dx = dz w^T,  dz = scale dy f'(z), scale 1 but for dropping
 //           dense_kernel_gradient  dw = x^T dz,  db = sum of dz over its rows
 // Layout:   x, dx (m, k); w, dw (k, n); b, db (n); y, dy, saved (m, n); all row by row. `partial` is the workspace of a

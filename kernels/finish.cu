@@ -2,7 +2,8 @@
 //
 // Math:     z[i] = sum over s of partial[s, i], + b[i mod columns] if b is given; y[i] = f(z[i]), or 0 or scaled as
 //           dropping.cuh says; saved[i] = z[i] if
-//           the activation's gradient needs it (`saved` is null else). Element i is y[i], or tail[i - head] from head on
+//           the activation's gradient needs it (`saved` is null else). Element i is y[i], or tail[i - head]
+//           from head on
 // Layout:   partial (splits, size); y, saved (head), rows of `columns` elements; tail (size - head), null if head is
 //           size; b (columns), null if there is a tail
 // Launch:   one thread per element, THREADS a block

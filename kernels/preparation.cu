@@ -6,8 +6,8 @@
 //           clip_factors:     n = sqrt(sum of the partials of group k), factors[k] = min(1, limit / n)
 //           prepare:          g[i] = min(max(h[i] factors[k], -bound), bound);
 //                             w[i] = w[i] - w[i] decays[p] learning_rate[0]
-// Layout:   w, g (blocks THREADS): parameter p begins at a multiple of THREADS and has zeros behind it; owners (blocks) is
-//           p for each block; l1, l2, decays (parameters), null where all are 0; factors (parameters), or (1) for a
+// Layout:   w, g (blocks THREADS): parameter p begins at a multiple of THREADS and has zeros behind it; owners (blocks)
+//           is p for each block; l1, l2, decays (parameters), null where all are 0; factors (parameters), or (1) for a
 //           norm over all of them (`together`), null if nothing is clipped by its norm; group k is the blocks
 //           first_blocks[k] to first_blocks[k + 1] - 1; learning_rate (1) in double, in device memory
 // Launch:   THREADS a block, a block per block of the flat arrays; clip_factors one block per group

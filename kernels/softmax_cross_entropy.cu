@@ -5,7 +5,8 @@
 //           dense:  loss[i] = sum_j t[i, j] (log s[i] - (z[i, j] - m[i]));
 //                   dz[i, j] = scale (p[i, j] sum_k t[i, k] - t[i, j]),  t = keep targets + spread (label smoothing)
 //           *_total:  value = sum_i loss[i] / divisor;  record[0] += value samples, record[1] += samples
-// Layout:   z, dz, targets (rows, classes), row-major; labels, losses (rows); value (1); record (2) in double, may be null
+// Layout:   z, dz, targets (rows, classes), row-major; labels, losses (rows); value (1); record (2) in double, may be
+//           null
 // Launch:   one warp per row, THREADS / 32 rows a block; the lanes stride over the row's classes. *_total: one block,
 //           whose warps stride over the rows
 // Memory:   z (and targets) are read twice, the second time from cache; dz is written once

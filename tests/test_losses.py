@@ -9,8 +9,9 @@ import numpy as np
 import oracle
 import pytest
 
-from gpunet import losses
+from gpunet import Input, Sequential, losses
 from gpunet.backend.arrays import CPU, Array, Device, HostArray
+from gpunet.layers import Softmax
 from gpunet.losses import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -335,3 +336,29 @@ def test_an_own_loss_is_a_subclass() -> None:
     checks.assert_gradient(lambda y: loss.forward(y_true, y)[0], y_pred, backward())
     assert loss.name == "mean_cubed_error" and value.shape == (1,)
     assert loss([[0, 0]], [[1, 2]]) == 4.5
+
+
+class _Weighted(SparseCategoricalCrossentropy):
+    """Twice the loss."""
+
+    def per_sample(self, y_true: Array, y_pred: Array) -> Any:
+        losses, gradient = super().per_sample(y_true, y_pred)
+        return losses + losses, lambda scale: gradient(scale + scale)
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_a_loss_with_a_per_sample_of_its_own_is_not_left_out(device: Device, from_logits: bool) -> None:
+    """Neither alone nor behind a softmax that the known loss would take for its own."""
+    y, z = np.int32([0, 2, 1]), checks.normal(3, 4)
+    p = z if from_logits else oracle.softmax(z)
+    both = _Weighted(from_logits), SparseCategoricalCrossentropy(from_logits)
+    results = [loss.forward(*checks.on(device, y, p)) for loss in both]
+    (value, backward), (single, single_backward) = results
+    np.testing.assert_allclose(checks.host(value), 2 * checks.host(single), rtol=1e-6)
+    np.testing.assert_allclose(checks.host(backward()), 2 * checks.host(single_backward()), rtol=1e-5)
+    model = Sequential([Input((4,)), Softmax()])
+    evaluated = []
+    for loss in (_Weighted(), SparseCategoricalCrossentropy()):
+        model.compile("sgd", loss)
+        evaluated.append(model.evaluate(z, y, verbose=0))
+    assert evaluated[0] == pytest.approx(2 * evaluated[1], rel=1e-5)

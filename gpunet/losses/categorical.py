@@ -38,12 +38,17 @@ class _CategoricalCrossentropy(CrossEntropy):
         """Return the value of these losses, and scale times the gradient of their sum, as rows."""
 
     @property
+    def is_known(self) -> bool:
+        """Whether `per_sample` is one of this module's; a subclass with one of its own may do more."""
+        return type(self).per_sample in (SparseCategoricalCrossentropy.per_sample, CategoricalCrossentropy.per_sample)
+
+    @property
     def _every_row_counts(self) -> bool:
         """Whether the number of rows that a mean is over is known without looking at the targets."""
         return True
 
     def forward(self, y_true: Array, y_pred: Array, record: Array | None = None) -> tuple[Array, Backward]:
-        if not (self.from_logits and self._every_row_counts):
+        if not (self.from_logits and self.is_known and self._every_row_counts):
             return super().forward(y_true, y_pred, record)
         self._check_reduces(y_pred)
         mean, rows = self.reduction in MEANS, y_pred.size // y_pred.shape[-1]

@@ -120,5 +120,5 @@ def predict(network: Network, x: Array) -> Array:
 def _from_logits(loss: Loss) -> Loss | None:
     """Return the loss that runs as one op with a final softmax, stable for any logits; None if there is none."""
     if isinstance(loss, (CategoricalCrossentropy, SparseCategoricalCrossentropy)):
-        return None if loss.from_logits else loss.with_logits()
+        return loss.with_logits() if loss.is_known and not loss.from_logits else None
     return None
