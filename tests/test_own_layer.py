@@ -251,3 +251,14 @@ def test_weights_without_names_are_numbered() -> None:
     layer = Halve()
     assert [layer.add_weight((2,)).name for _ in range(3)] == ["weight", "weight_1", "weight_2"]
     assert layer.get_weights()[0].shape == (2,)
+
+
+def test_a_layer_may_keep_arrays_of_its_run_in_a_tuple(device: Device) -> None:
+    class Keeping(Layer):
+        def forward(self, x: Array, training: bool) -> Any:
+            self.seen = (x, x)
+            return x, lambda dy: dy
+
+    layer, x = Keeping(), np.ones((2, 3), np.float32)
+    for _ in range(2):
+        checks.assert_same_bits(layer(checks.on(device, x)), x)

@@ -18,7 +18,7 @@ from gpunet.layers.loading import placeholder
 from gpunet.layers.naming import auto_name
 from gpunet.parameters import Parameter
 
-_PLAIN = (bool, int, float, str, tuple)
+_PLAIN = (bool, int, float, str)  # two of which can be compared without asking what they hold
 _LISTS_WITHOUT_LAYERS = frozenset({"_trained", "_fixed", "_activity_losses"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass
 from functools import partial
@@ -64,10 +65,13 @@ Batches: TypeAlias = Generator[Batch, None, None]
 class Inputs:
     """Arrays at fixed addresses, into which batches from any address are copied, so that a graph finds them.
 
-    That is done for the first _MOST_KINDS kinds of batches; of data of ever new shapes the rest stays as it is.
+    That is done for the first _MOST_KINDS kinds of batches; of data of ever new shapes the rest stays as it is, and that
+    is said once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._is_told = False
         self._arrays: dict[Hashable, Arrays] = {}  # by what such a batch looks like
 
     def placed(self, batch: Batch) -> Batch:
@@ -76,12 +80,19 @@ class Inputs:
         key = tuple((array.shape, array.dtype.name) for array in given)
         if key not in self._arrays:
             if len(self._arrays) == _MOST_KINDS:
+                self._tell()
                 return ready(given)
             self._arrays[key] = tuple(map(empty_like, given))
         arrays = self._arrays[key]
         for target, source in zip(arrays, given, strict=True):
             assign(target, source)
         return Batch(lambda: arrays, key)
+
+    def _tell(self) -> None:
+        if not self._is_told:
+            self._is_told = True
+            reason = f"batches have more than {_MOST_KINDS} different shapes"
+            warnings.warn(f"{self._where}: some steps run uncaptured, kernel after kernel: {reason}", stacklevel=2)
 
 
 class Feed(Protocol):

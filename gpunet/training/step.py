@@ -43,7 +43,7 @@ class Step:
         self._loss = loss
         self._loss_of_logits = _from_logits(loss)
         self._captures = Captures(network.where, network.device, wanted=not eager)
-        self._inputs = Inputs()
+        self._inputs = Inputs(network.where)
 
     def train(self, batch: Batch) -> None:
         """Change the trainable parameters once, by the gradients of a batch (x, y)."""
