@@ -230,3 +230,12 @@ def test_whole_sets(device: Device) -> None:
         assert device_of(x) == device_of(y) == device and x.flags.c_contiguous
         checks.assert_same_bits(x, X.astype(np.float32))
         checks.assert_same_bits(y, Y)
+
+
+def test_a_batch_that_nobody_took_does_not_disturb_the_next(device: Device) -> None:
+    """The device has not moved on, though the host has."""
+    feed = Resident(_samples(), Schedule(11, 4, steps=1), device)
+    next(feed.epoch()).take()
+    next(feed.epoch())
+    (batch,) = _epoch(feed)
+    checks.assert_same_bits(batch[0], X[8:].astype(np.float32))

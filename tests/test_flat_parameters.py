@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import checks
@@ -232,3 +234,28 @@ def test_own_regularizers_and_constraints_are_called(device: Device) -> None:
     parameter.gradient = checks.on(device, np.float32([0, 0]))
     optimizers.SGD(0.01).apply([parameter])
     np.testing.assert_array_equal(parameter.numpy(), [0.5, -1])
+
+
+def test_another_regularizer_counts_from_the_next_step_on(device: Device) -> None:
+    (parameter,) = _parameters(device, (3,))
+    optimizer = optimizers.SGD(0.5)
+    for regularizer in (None, regularizers.L2(0.5)):
+        parameter.regularizer = regularizer
+        before = parameter.numpy()
+        parameter.gradient = checks.on(device, np.zeros(3, np.float32))
+        optimizer.apply([parameter])
+        checks.assert_same_bits(parameter.value, before if regularizer is None else before - before * np.float32(0.5))
+
+
+def test_a_frozen_parameter_does_not_keep_the_memory_of_all(device: Device) -> None:
+    first, second = _parameters(device, (5,), (6,))
+    optimizer = optimizers.SGD(0.1)
+    _fill([first, second])
+    optimizer.apply([first, second])
+    before, flat = first.numpy(), weakref.ref(optimizer._groups[0].values)
+    first.trainable = False
+    _fill([second])
+    optimizer.apply([first, second])
+    gc.collect()
+    assert flat() is None
+    checks.assert_same_bits(first.value, before)

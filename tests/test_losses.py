@@ -362,3 +362,19 @@ def test_a_loss_with_a_per_sample_of_its_own_is_not_left_out(device: Device, fro
         model.compile("sgd", loss)
         evaluated.append(model.evaluate(z, y, verbose=0))
     assert evaluated[0] == pytest.approx(2 * evaluated[1], rel=1e-5)
+
+
+class _Missing(SparseCategoricalCrossentropy):
+    """1 - p[label], whatever `from_logits` says."""
+
+    def per_sample(self, y_true: Array, y_pred: Array) -> Any:
+        rows = np.arange(len(y_true))
+        return 1 - y_pred[rows, y_true], lambda scale: y_pred * 0
+
+
+def test_a_loss_of_probabilities_gets_probabilities() -> None:
+    y, z = np.int32([0, 2, 1]), checks.normal(3, 4)
+    model = Sequential([Input((4,)), Softmax()])
+    model.compile("sgd", _Missing())
+    expected = (1 - oracle.softmax(z)[np.arange(3), y]).mean()
+    assert model.evaluate(z, y, verbose=0) == pytest.approx(expected, rel=1e-5)

@@ -227,3 +227,11 @@ def test_an_own_metric_is_a_subclass(device: Device) -> None:
     assert metric.name == "largest" and metric.result() == 4
     with pytest.raises(NotImplementedError, match="Metric: update_state must be defined"):
         metrics.Metric().update_state(0, 0)
+
+
+def test_samples_of_many_blocks_count(device: Device) -> None:
+    y, p = np.arange(300) % 3, checks.normal(300, 3)
+    metric = metrics.SparseCategoricalAccuracy()
+    for _ in range(2):
+        metric.update_state(*checks.on(device, y.astype(np.int32), p))
+    assert metric.result() == pytest.approx((p.argmax(axis=1) == y).mean())

@@ -65,7 +65,7 @@ Batches: TypeAlias = Generator[Batch, None, None]
 class Inputs:
     """Arrays at fixed addresses, into which batches from any address are copied, so that a graph finds them.
 
-    That is done for the first _MOST_KINDS kinds of batches; of data of ever new shapes the rest stays as it is, and that
+    That is done for the first _MOST_KINDS kinds of batches. Of data of ever new shapes the rest stays as it is, which
     is said once.
     """
 
