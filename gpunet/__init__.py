@@ -25,6 +25,7 @@ from gpunet import (
 from gpunet.backend.arrays import to_device, to_host
 from gpunet.backend.devices import current_device, device, set_device
 from gpunet.backend.random import set_random_seed
+from gpunet.backend.threads import get_threads, set_threads
 from gpunet.floatx import floatx, set_floatx
 from gpunet.layers import (
     Activation,
@@ -75,6 +76,7 @@ __all__ = [
     "datasets",
     "device",
     "floatx",
+    "get_threads",
     "initializers",
     "layers",
     "load_model",
@@ -86,6 +88,7 @@ __all__ = [
     "set_device",
     "set_floatx",
     "set_random_seed",
+    "set_threads",
     "to_device",
     "to_host",
 ]

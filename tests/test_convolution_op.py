@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gpunet.backend import emulator
 from gpunet.backend.arrays import Device, empty_like
-from gpunet.ops import tiles
+from gpunet.ops import im2col, tiles
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import (
     Geometry,
@@ -21,7 +21,6 @@ from gpunet.ops.convolution import (
     convolution_input_gradient,
     convolution_kernel_gradient,
 )
-from gpunet.ops.im2col import blocks
 
 RELU, LINEAR = Activation.RELU, Activation.LINEAR
 CHUNK = 512  # of kernels/gemm.cuh: terms that one register adds up
@@ -188,17 +187,33 @@ def test_without_bias(device: Device) -> None:
         _check(device, (x, w, None, dy), CASES[case][2])
 
 
-def test_batches_and_images_larger_than_the_cpu_takes_at_once(device: Device) -> None:
-    geometry = Geometry((2, 1), (2, 1), ((1, 2), (0, 1)))
-    for x_shape, w_shape, expected in [
-        ((11, 20, 20, 8), (3, 3, 8, 8), [(9, 10), (2, 10)]),  # images, rows of the blocks
-        ((2, 50, 60, 17), (3, 3, 17, 3), [(1, 14), (1, 11)] * 2),
-    ]:
-        arrays = _arrays(x_shape, w_shape, geometry)
-        _, p, q, _ = arrays[3].shape
-        cut = blocks(x_shape[0], p, q * (9 * w_shape[2] + 1) * 4)
-        assert [(images.stop - images.start, rows.stop - rows.start) for images, rows in cut] == expected
-        _check(device, arrays, geometry)
+def test_batches_and_images_larger_than_the_cpu_takes_at_once(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(im2col, "_LARGEST_BLOCK", 2**18)
+    x_shape, w_shape = (11, 20, 20, 8), (3, 3, 8, 8)
+    for geometry in (
+        Geometry((2, 1), (2, 1), ((1, 2), (0, 1))),
+        Geometry((1, 2), (1, 1), ((0, 2), (1, 1))),
+        Geometry((1, 1), (1, 1), ((0, 0), (0, 0)), 2),
+    ):
+        for images in (x_shape[0], 2):
+            arrays = _arrays(
+                (images, *x_shape[1:]), (*w_shape[:2], w_shape[2] // geometry.groups, w_shape[3]), geometry
+            )
+            _check(device, arrays, geometry)
+        monkeypatch.setattr(im2col, "_LARGEST_BLOCK", 2**16)  # less than an image
+
+
+def test_blocks() -> None:
+    """Images of 10 rows and 1 MiB: blocks of two; of 3 MiB: blocks of rows, in pairs; small ones: some blocks."""
+    cut = im2col.blocks(5, 8, 2**17)
+    assert [(block.images, block.rows) for block in cut] == [
+        (slice(start, stop), slice(0, 8)) for start, stop in ((0, 1), (1, 2), (2, 3), (3, 5))
+    ]
+    rows = [slice(0, 4), slice(4, 7)]
+    assert im2col.blocks(2, 7, 2**19) == [(slice(image, image + 1), cut) for image in range(2) for cut in rows]
+    assert [block.images.stop for block in im2col.blocks(32, 1, 2**16)] == [8, 16, 24, 32]
+    assert [block.images.stop for block in im2col.blocks(12, 1, 2**16)] == [12]
+    assert [block.size for block in im2col.blocks(3, 5, 1)] == [(3, 5)]
 
 
 @pytest.mark.parametrize("activation", [RELU, Activation.GELU])

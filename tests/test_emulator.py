@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 from emulated_kernel import PLANTED, on_emulator, output, require_emulator, run
 
-from gpunet.backend import emulator, emulator_kernel, emulator_workers
+from gpunet.backend import emulator, emulator_kernel, threads
 from gpunet.backend.arrays import to_host
 
 RIGHT = PLANTED / "right.cu"
@@ -171,16 +171,17 @@ def test_shared_memory_starts_as_nan_in_every_block(checked: bool) -> None:
 def test_workers_share_the_blocks_and_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     x = on_emulator(numbers(64 * 100))
     one, three = output(64 * 100), output(64 * 100)
-    monkeypatch.setattr(emulator_kernel, "worker_count", lambda: 1)
+    monkeypatch.setattr(emulator_kernel, "get_threads", lambda: 1)
     run(RIGHT, "iterate", x, one, 50, grid=100)
     asked: list[int] = []
 
-    def run_workers(count: int, work: Any) -> None:
-        asked.append(count)
-        emulator_workers.run_workers(count, work)
+    def run_parts(parts: Iterable[threads.Part]) -> None:
+        counted = list(parts)
+        asked.append(len(counted))
+        threads.run(counted)
 
-    monkeypatch.setattr(emulator_kernel, "run_workers", run_workers)
-    monkeypatch.setattr(emulator_kernel, "worker_count", lambda: 3)
+    monkeypatch.setattr(emulator_kernel, "run", run_parts)
+    monkeypatch.setattr(emulator_kernel, "get_threads", lambda: 3)
     monkeypatch.setattr(emulator_kernel, "_WORTH_SPREADING", 0)
     run(RIGHT, "iterate", x, three, 50, grid=100)
     np.testing.assert_array_equal(to_host(one), to_host(three))
@@ -308,12 +309,3 @@ def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             emulator._environment_settings()
     finally:
         emulator._environment_settings.cache_clear()
-    emulator_workers.worker_count.cache_clear()
-    try:
-        monkeypatch.setenv("GPUNET_THREADS", "none")
-        with pytest.raises(ValueError, match="GPUNET_THREADS: value must be a positive integer; got 'none'"):
-            emulator_workers.worker_count()
-        monkeypatch.setenv("GPUNET_THREADS", "3")
-        assert emulator_workers.worker_count() == 3
-    finally:
-        emulator_workers.worker_count.cache_clear()

@@ -225,7 +225,7 @@ def test_everything_works_after_an_error(x: Array) -> None:
 
 
 def test_an_error_on_one_worker_stops_all(x: Array, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulator_kernel, "worker_count", lambda: 3)
+    monkeypatch.setattr(emulator_kernel, "get_threads", lambda: 3)
     monkeypatch.setattr(emulator_kernel, "_WORTH_SPREADING", -1.0)
     text = message("barrier_in_half", x, output(64), checked=False, grid=1000)
     assert "divergent __syncthreads" in text

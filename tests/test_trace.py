@@ -33,22 +33,26 @@ from gpunet.ops.trace import BACKWARD, Call, part, recording
 
 RELU, LINEAR, GELU = Activation.RELU, Activation.LINEAR, Activation.GELU
 # What lies in gpunet/ops beside the ops: helpers of theirs, which no layer, loss or optimizer calls.
-NO_OPS = {"axes", "contract", "erf", "flat", "im2col", "labels", "tiles", "trace", "update", "windows"}
+NO_OPS = {
+    "axes",
+    "contract",
+    "convolution_host",
+    "erf",
+    "flat",
+    "im2col",
+    "labels",
+    "tiles",
+    "trace",
+    "update",
+    "windows",
+}
 HELPERS = {
     "accumulation": {"check_state"},
     "activation": {"activate_host", "gradient_host", "unread_by_gradients"},
     "arithmetic": {"keep_where"},
-    "convolution": {
-        "by_group",
-        "dz_host",
-        "input_gradient_host",
-        "kernel_gradient_host",
-        "multiply",
-        "sizes_of",
-        "weights_host",
-    },
+    "convolution": {"sizes_of"},
     "cross_entropy": {"clipped", "is_clipped"},
-    "dense": {"add_bias_and_activate"},
+    "dense": {"add_bias_and_activate", "multiply_host"},
     "dropout": {"check_key", "check_rate", "generator_of", "scale_of_kept", "threshold_of"},
     "dropping": {"drop_host", "kernel_arguments"},
     "optimizer_step": {"power"},

@@ -6,6 +6,7 @@ import ctypes
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any, TypeAlias
 
@@ -15,7 +16,8 @@ from gpunet.backend import elf
 from gpunet.backend.emulated_array import EmulatedArray
 from gpunet.backend.emulator_abi import CELL, Checks, Dim3, Launch, SharedArray, check_values, pack, parse_signature
 from gpunet.backend.emulator_checks import CheckedArguments, Unwritten
-from gpunet.backend.emulator_workers import run_workers, stacks, worker_count
+from gpunet.backend.emulator_workers import stacks
+from gpunet.backend.threads import Part, get_threads, run
 
 Size: TypeAlias = tuple[int, int, int]
 
@@ -115,11 +117,15 @@ class Kernel:
     def _run_spread(self, launch: Launch, packed: Any) -> None:
         """Run all blocks, on several workers if the time that the last launch took tells that it is worth it."""
         expected = self._seconds_per_block * launch.blocks
-        count = min(worker_count(), launch.blocks) if expected > _WORTH_SPREADING else 1
+        count = min(get_threads(), launch.blocks) if expected > _WORTH_SPREADING else 1
         launch.stride = max(1, launch.blocks // (8 * count))
         runners = [self._runner(worker) for worker in range(count)]
+
+        def part(runner: Callable[[Launch, Any], None]) -> Part:
+            yield partial(runner, launch, packed)
+
         start = time.perf_counter()
-        run_workers(count, lambda worker: runners[worker](launch, packed))
+        run(part(runner) for runner in runners)
         self._seconds_per_block = (time.perf_counter() - start) * count / launch.blocks
         self._raise_report(launch)
 

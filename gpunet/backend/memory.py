@@ -9,8 +9,9 @@ own pool does the same; `emulated` wants memory that nothing has written.)
 from __future__ import annotations
 
 import math
+import threading
 import weakref
-from collections import defaultdict
+from collections import defaultdict, deque
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -21,38 +22,49 @@ Block: TypeAlias = tuple[bytearray, int]  # memory, and where a cache line begin
 
 SMALLEST = 4096  # bytes; less is as fast from the system's own lists of small blocks
 _ALIGNMENT = 64  # bytes: a cache line
+_KEPT = 2**26  # bytes that may lie free in any case: what the blocks of a step's ops take, each of other sizes
 
 
 class Pool:
-    """Blocks of host memory, by size.
+    """Blocks of host memory, by size, for all threads.
 
-    `misses` counts the blocks that had to be new. Where one is needed while twice as much lies free as was ever in use
-    at once, most of that is of sizes that nobody asks for any more, and all of it goes back to the system.
+    `misses` counts the blocks that had to be new. Where one is needed while much more lies free than was ever in use at
+    once, most of that is of sizes that nobody asks for any more, and all of it goes back to the system.
     """
 
     def __init__(self) -> None:
         self.misses = 0
+        self._lock = threading.Lock()
         self._free: defaultdict[int, list[Block]] = defaultdict(list)
         self._leases: dict[int, weakref.ref[npt.NDArray[Any]]] = {}  # by the id of an array that is alive
+        self._returned: deque[tuple[int, Block]] = deque()  # of arrays that have ended: sizes and blocks
         self._free_bytes = self._leased_bytes = self._most_leased = 0
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         """Return an uninitialised array that begins at a cache line."""
         size = _block_size(math.prod(shape) * dtype.itemsize)
-        try:
-            block = self._free[size].pop()
-            self._free_bytes -= size
-        except IndexError:
-            block = self._new_block(size)
-        memory, start = block
+        with self._lock:
+            memory, start = block = self._take(size)
+            self._leased_bytes += size
+            self._most_leased = max(self._most_leased, self._leased_bytes)
         array: npt.NDArray[Any] = np.ndarray(shape, dtype, memory, start)
-        self._leased_bytes += size
-        self._most_leased = max(self._most_leased, self._leased_bytes)
-        self._leases[id(array)] = weakref.ref(array, partial(self._take_back, id(array), size, block))
+        self._leases[id(array)] = weakref.ref(array, partial(self._end, id(array), size, block))
         return array
 
+    def _take(self, size: int) -> Block:
+        """Return a block of `size` bytes."""
+        while self._returned:
+            returned, block = self._returned.popleft()
+            self._leased_bytes -= returned
+            self._free_bytes += returned
+            self._free[returned].append(block)
+        if not self._free[size]:
+            return self._new_block(size)
+        self._free_bytes -= size
+        return self._free[size].pop()
+
     def _new_block(self, size: int) -> Block:
-        if self._free_bytes > 2 * self._most_leased:
+        if self._free_bytes > _KEPT + 2 * self._most_leased:
             self._free.clear()
             self._free_bytes = 0
         self.misses += 1
@@ -60,11 +72,10 @@ class Pool:
         memory = bytearray(size + _ALIGNMENT)
         return memory, -np.frombuffer(memory, np.uint8).ctypes.data % _ALIGNMENT
 
-    def _take_back(self, key: int, size: int, block: Block, _: object) -> None:
+    def _end(self, key: int, size: int, block: Block, _: object) -> None:
+        # Python may call this anywhere, also while this thread holds the lock; so it only takes note.
         del self._leases[key]
-        self._leased_bytes -= size
-        self._free_bytes += size
-        self._free[size].append(block)
+        self._returned.append((size, block))
 
 
 def _block_size(size: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,7 @@ def activate_host(z: HostArray, activation: Activation, out: HostArray) -> None:
         case Activation.LINEAR:
             np.copyto(out, z)
         case Activation.RELU:
-            np.maximum(z, 0, out=out)
+            _relu_host(z, out)
         case Activation.LEAKY_RELU:
             np.maximum(z, z.dtype.type(LEAKY_SLOPE) * z, out=out)
         case Activation.SIGMOID:
@@ -196,13 +197,33 @@ def activate_host(z: HostArray, activation: Activation, out: HostArray) -> None:
             np.add(np.maximum(z, 0), np.log1p(np.exp(-np.abs(z))), out=out)
 
 
+def _relu_host(z: HostArray, out: HostArray) -> None:
+    """out = max(z, 0); with an array of zeros NumPy is three times as fast as with the number."""
+    if not (z.flags.c_contiguous and out.flags.c_contiguous):
+        np.maximum(z, 0, out=out)
+        return
+    zeros, flat, result = _zeros(z.dtype), z.reshape(-1), out.reshape(-1)
+    whole = flat.size // zeros.size * zeros.size
+    np.maximum(flat[:whole].reshape(-1, zeros.size), zeros, out=result[:whole].reshape(-1, zeros.size))
+    np.maximum(flat[whole:], zeros[: flat.size - whole], out=result[whole:])
+
+
+@cache
+def _zeros(dtype: np.dtype[Any]) -> HostArray:
+    """Return as many zeros as stay in a core's first cache."""
+    return np.zeros(2048, dtype)
+
+
 def gradient_host(dy: HostArray, saved: HostArray, activation: Activation, scale: float = 1.0) -> HostArray:
     """Return dz = scale dy f'(z) in NumPy: `dy` itself for LINEAR, whose scale must be 1, else a new array."""
     if activation is Activation.LINEAR:
         return dy
     dz = empty_host(dy.shape, dy.dtype)
     if activation is Activation.RELU:
-        np.multiply(dy, np.greater(saved, 0, out=empty_host(saved.shape, np.bool_)), out=dz)
+        # Bits times 0 or 1: an infinite dy does not become NaN.
+        bits = np.dtype(f"i{dy.itemsize}")
+        positive = np.greater(saved, 0, out=empty_host(saved.shape, np.bool_))
+        np.multiply(dy.view(bits), positive, out=dz.view(bits))
     else:
         np.multiply(dy, _derivative(saved, activation), out=dz)
     if scale != 1:

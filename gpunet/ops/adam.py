@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from gpunet.backend.arrays import Array, Kind, contiguous, empty_like
+from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty_like
 from gpunet.backend.launch import ceil_div, launch
+from gpunet.backend.threads import Part, run
 from gpunet.ops.trace import op
 from gpunet.ops.update import check_update, pieces
 
@@ -39,15 +42,31 @@ def adam(
         return
     real = w.dtype.type
     first, second, size, smallest = real(rate_1), real(rate_2), real(step_size[0]), real(epsilon)
-    for part, m, v, g in pieces(w, momentum, velocity, contiguous(gradient)):
-        change, step = empty_like(part), empty_like(part)
-        np.subtract(g, m, out=change)
-        change *= first
-        m += change
-        np.square(g, out=change)
-        change -= v
-        change *= second
-        v += change
-        np.sqrt(v, out=change)
-        change += smallest
-        part -= np.divide(np.multiply(m, size, out=step), change, out=change)
+
+    def part(w: HostArray, m: HostArray, v: HostArray, g: HostArray) -> Part:
+        yield lambda: _adam_host(w, m, v, g, first, second, size, smallest)
+
+    run(part(*piece) for piece in pieces(w, momentum, velocity, contiguous(gradient)))
+
+
+def _adam_host(
+    w: HostArray,
+    m: HostArray,
+    v: HostArray,
+    g: HostArray,
+    rate_1: np.floating[Any],
+    rate_2: np.floating[Any],
+    step_size: np.floating[Any],
+    epsilon: np.floating[Any],
+) -> None:
+    change, step = empty_like(w), empty_like(w)
+    np.subtract(g, m, out=change)
+    change *= rate_1
+    m += change
+    np.square(g, out=change)
+    change -= v
+    change *= rate_2
+    v += change
+    np.sqrt(v, out=change)
+    change += epsilon
+    w -= np.divide(np.multiply(m, step_size, out=step), change, out=change)

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
-
-import numpy as np
 
 from gpunet import arguments
-from gpunet.backend.arrays import Array, HostArray, Kind, Shape, contiguous, empty, empty_like
-from gpunet.backend.memory import empty_host, full_host
+from gpunet.backend.arrays import Array, Kind, Shape, contiguous, empty
 from gpunet.ops import contract, tiles
-from gpunet.ops.activation import Activation, activate_host, gradient_host, unread_by_gradients
+from gpunet.ops.activation import Activation, unread_by_gradients
+from gpunet.ops.convolution_host import convolution_host, dz_host, input_gradient_host, kernel_gradient_host
 from gpunet.ops.dropping import Dropping, drop_host, kernel_arguments
-from gpunet.ops.im2col import add_windows, blocks, inside, pad, window_matrices
 from gpunet.ops.trace import op
 from gpunet.ops.windows import padded_output_size
 
 _FILE = "convolution.cu"
 _LARGEST_EXTENT = 2**30 - 1  # of padded images, dilated filters, strides: kernels add two of them in an int
-# Of taps, in one product on the CPU: how exact a longer sum is depends on the version of BLAS. OpenBLAS 0.3.34 is half
-# as exact as 0.3.31 at 1008 terms.
-_LONGEST_SUM = 384
 _MOST_GROUPS = 2**16 - 1  # CUDA's limit for the second axis of a grid
-
-# Returns dz of a block, given as slices of images and of rows, of shape (images, rows, Q, F).
-BlockOfDz: TypeAlias = Callable[[slice, slice], HostArray]
 
 
 @dataclass(frozen=True)
@@ -123,7 +112,7 @@ def convolution(
     z = empty(sizes.y, x.dtype, device) if activation.saves_input else None
     dropped = kernel_arguments("convolution", dropping, activation, device)
     if device.kind is Kind.CPU:
-        _convolution_host(x, w, b, y, z, activation, sizes)
+        convolution_host(x, w, b, y, z, activation, sizes)
         drop_host(y, dropping)
         return y, y if z is None else z
     plan = tiles.plan(y.size // w.shape[3], sizes.group_filters, sizes.taps, x.dtype, geometry.groups)
@@ -232,79 +221,3 @@ def sizes_of(where: str, x: Shape, w: Shape, geometry: Geometry) -> Sizes:
     if max(extents) > _LARGEST_EXTENT:
         raise ValueError(f"{where}: every size must be at most {_LARGEST_EXTENT}; got x {x}, w {w}, {geometry}")
     return Sizes(x, w, (n, out[0], out[1], f), geometry)
-
-
-def by_group(y: HostArray, sizes: Sizes) -> HostArray:
-    """Return contiguous `y` (..., F) as a view (groups, pixels, F / groups)."""
-    return y.reshape(-1, sizes.geometry.groups, sizes.group_filters).transpose(1, 0, 2)
-
-
-def multiply(matrix: HostArray, weights: HostArray, out: HostArray) -> None:
-    """out = matrix weights, by sums of at most _LONGEST_SUM terms that are added up, as in gemm.cuh."""
-    np.matmul(matrix[..., :_LONGEST_SUM], weights[:, :_LONGEST_SUM], out=out)
-    for first in range(_LONGEST_SUM, weights.shape[1], _LONGEST_SUM):
-        terms = slice(first, first + _LONGEST_SUM)
-        out += np.matmul(matrix[..., terms], weights[:, terms], out=empty_host(out.shape, out.dtype))
-
-
-def weights_host(w: HostArray, b: HostArray | None, sizes: Sizes) -> HostArray:
-    """Return w as the right side of a product, (groups, taps, F / groups); b, if there is one, is one tap more."""
-    weights = by_group(np.ascontiguousarray(w), sizes)
-    if b is None:
-        return weights
-    groups, taps, filters = weights.shape
-    out = empty_host((groups, taps + 1, filters), w.dtype)
-    return np.concatenate((weights, by_group(b, sizes)), axis=1, out=out)
-
-
-def _convolution_host(
-    x: HostArray,
-    w: HostArray,
-    b: HostArray | None,
-    y: HostArray,
-    z: HostArray | None,
-    activation: Activation,
-    sizes: Sizes,
-) -> None:
-    """Fill y, and z if it is wanted, block by block: matrix product, bias and activation while it is in the cache."""
-    weights = weights_host(w, b, sizes)
-    target = y if z is None else z
-    for block, matrix in window_matrices(x, sizes.w, sizes.out_size, sizes.geometry, with_ones=b is not None):
-        multiply(matrix, weights, out=by_group(target[block], sizes))
-        activate_host(target[block], activation, out=y[block])
-
-
-def dz_host(dy: HostArray, saved: HostArray, activation: Activation, scale: float) -> BlockOfDz:
-    """Return the function that computes dz = scale dy f'(z) for a block."""
-    return lambda images, rows: gradient_host(dy[images, rows], saved[images, rows], activation, scale)
-
-
-def input_gradient_host(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> HostArray:
-    """Multiply dz with the filters, tap by tap, and add the products up where the taps lie."""
-    (r, s, group_channels, _), groups, geometry = sizes.w, sizes.geometry.groups, sizes.geometry
-    (n, p, q, _), channels = sizes.y, sizes.x[3]
-    weights = w.reshape(r * s, group_channels, groups, sizes.group_filters).transpose(2, 0, 3, 1)
-    dx = full_host(sizes.x, 0, w.dtype)
-    for images, rows in blocks(n, p, q * r * s * channels * w.itemsize):
-        if rows.start == 0:
-            padded = pad(dx[images], geometry)
-        dwindows = empty_host((r, s, len(padded), rows.stop - rows.start, q, channels), w.dtype)
-        by_tap = dwindows.reshape(r * s, -1, groups, group_channels)
-        np.matmul(by_group(dz(images, rows), sizes)[:, np.newaxis], weights, out=by_tap.transpose(2, 0, 1, 3))
-        add_windows(padded, dwindows, rows.start, geometry)
-        if rows.stop == p:
-            dx[images] = inside(padded, sizes.x, geometry)
-    return dx
-
-
-def kernel_gradient_host(x: HostArray, dz: BlockOfDz, sizes: Sizes, dw: HostArray, db: HostArray | None) -> None:
-    """Add up the products of the windows with dz, block by block."""
-    with_bias = db is not None
-    gradients = full_host((sizes.geometry.groups, sizes.taps + with_bias, sizes.group_filters), 0, x.dtype)
-    product = empty_like(gradients)
-    for block, matrix in window_matrices(x, sizes.w, sizes.out_size, sizes.geometry, with_ones=with_bias):
-        gradients += np.matmul(matrix.transpose(0, 2, 1), by_group(dz(*block), sizes), out=product)
-    by_tap = gradients.transpose(1, 0, 2).reshape(-1, sizes.w[3])  # (taps and, for the bias, one more, F)
-    dw[...] = by_tap[: sizes.taps].reshape(sizes.w)
-    if db is not None:
-        db[...] = by_tap[sizes.taps]

@@ -7,7 +7,9 @@ a block is in the cache. dz, the gradient of the convolution before its activati
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -17,18 +19,9 @@ from gpunet.backend.launch import ceil_div
 from gpunet.backend.memory import empty_host
 from gpunet.ops import contract, tiles
 from gpunet.ops.activation import Activation, activate_host, gradient_host, unread_by_gradients
-from gpunet.ops.convolution import (
-    BlockOfDz,
-    Geometry,
-    Sizes,
-    by_group,
-    input_gradient_host,
-    kernel_gradient_host,
-    multiply,
-    sizes_of,
-    weights_host,
-)
-from gpunet.ops.im2col import window_matrices
+from gpunet.ops.convolution import Geometry, Sizes, sizes_of
+from gpunet.ops.convolution_host import BlockOfDz, convolve, input_gradient_host, kernel_gradient_host
+from gpunet.ops.im2col import Block, runs
 from gpunet.ops.trace import op
 from gpunet.ops.windows import PADDINGS
 
@@ -40,6 +33,7 @@ LONGEST_SUM = tiles.LONGEST_UNSPLIT
 _FILE = "convolution_pooling.cu"
 _GRADIENT_FILE = "convolution_pooling_gradient.cu"
 _WINDOW = POOL * POOL
+_NUMBERS = np.arange(_WINDOW, dtype=np.uint8).reshape(-1, 1, 1, 1, 1)  # of the elements of a window
 
 
 def _flops(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry, padding: str) -> int:
@@ -226,75 +220,89 @@ def _convolution_pooling_host(
     sizes: Sizes,
 ) -> None:
     """Fill y, winner, and saved if it is wanted, block by block of z."""
-    weights = weights_host(w, b, sizes)
-    with_ones = b is not None
-    for (images, rows), matrix in window_matrices(x, sizes.w, sizes.out_size, sizes.geometry, with_ones):
-        z = empty_host((images.stop - images.start, rows.stop - rows.start, *sizes.y[2:]), x.dtype)
-        multiply(matrix, weights, out=by_group(z, sizes))
-        values = z if saved is None else empty_like(z)
-        activate_host(z, activation, out=values)
-        block = images, _windows_in(rows, y)
-        _maxima(values, y[block], winner[block])
+
+    def finish(block: Block, z: HostArray) -> None:
+        part = block.images, _windows_in(block, y)
+        if not y[part].size:  # one last row, which no window takes
+            return
+        values = z
+        if activation not in (Activation.LINEAR, Activation.RELU):
+            values = empty_like(z)
+            activate_host(z, activation, out=values)
+        _maxima(_elements(values, y[part].shape), y[part], winner[part], activation)
         if saved is not None:
-            elements = _elements(z, saved[block].shape)
-            saved[block] = np.take_along_axis(elements, winner[block][np.newaxis], axis=0)[0]
+            elements = _elements(z, y[part].shape)
+            saved[part] = np.take_along_axis(elements, winner[part][np.newaxis], axis=0)[0]
+
+    convolve(x, w, b, sizes, finish)
 
 
-def _windows_in(rows: slice, y: HostArray) -> slice:
-    """Return the windows over `rows` of z, the first of which is even."""
-    return slice(rows.start // POOL, min(ceil_div(rows.stop, POOL), y.shape[1]))
+def _windows_in(block: Block, y: HostArray) -> slice:
+    """Return the windows over the rows of `block`, the first of which is even."""
+    return slice(block.rows.start // POOL, min(ceil_div(block.rows.stop, POOL), y.shape[1]))
 
 
-def _elements(values: HostArray, shape: Shape) -> HostArray:
-    """Return the elements of the windows of `values` (N, P, Q, F), as (4, *shape); those outside are -infinity."""
-    elements = empty_host((_WINDOW, *shape), values.dtype)
-    if shape[1] * POOL > values.shape[1] or shape[2] * POOL > values.shape[2]:
+def _elements(z: HostArray, shape: Shape) -> HostArray:
+    """Return the elements of the windows of `z` (N, P, Q, F), as (4, *shape); those outside are -infinity."""
+    elements = empty_host((_WINDOW, *shape), z.dtype)
+    if shape[1] * POOL > z.shape[1] or shape[2] * POOL > z.shape[2]:
         elements[...] = -np.inf
-    for number, element in enumerate(elements):
-        inside = _places(values, number, shape)
-        element[:, : inside.shape[1], : inside.shape[2]] = inside
+    for pixels, element in _pixels_and_elements(z, elements):
+        element[...] = pixels
     return elements
 
 
-def _places(values: HostArray, number: int, shape: Shape) -> HostArray:
-    """Return the elements `number` of those windows that have one, as a view; `shape` is that of y."""
-    r, s = divmod(number, POOL)
-    return values[:, r::POOL, s::POOL][:, : shape[1], : shape[2]]
+def _pixels_and_elements(z: HostArray, elements: HostArray) -> Iterator[tuple[HostArray, HostArray]]:
+    """Yield views of `z` (N, P, Q, F) and of `elements` (4, N, U, V, F) that go together; of each pixel, one run."""
+    (n, p, q, f), (_, _, u, v, _) = z.shape, elements.shape
+    pixels = runs(z, (n, p, q), (p * q * f, q * f, f), f)
+    by_number = runs(elements, (_WINDOW, n, u, v), (n * u * v * f, u * v * f, v * f, f), f)
+    for number in range(_WINDOW):
+        r, s = divmod(number, POOL)
+        inside = pixels[:, r : POOL * u : POOL, s : POOL * v : POOL]
+        yield inside, by_number[number, :, : inside.shape[1], : inside.shape[2]]
 
 
-def _maxima(values: HostArray, y: HostArray, winner: HostArray) -> None:
-    """Fill y and winner from a block of f(z)."""
-    elements = _elements(values, y.shape)
-    np.max(elements, axis=0, out=y)
-    if np.isnan(y).any():
+def _maxima(elements: HostArray, y: HostArray, winner: HostArray, activation: Activation) -> None:
+    """Fill y and winner from the elements of windows, (4, *shape of y): f(z), or z itself if f is ReLU."""
+    np.maximum.reduce(elements, axis=0, out=y)
+    if activation is Activation.RELU:  # the greatest f(z) is f of the greatest z
+        activate_host(y, activation, out=y)
+    if np.isnan(y.max()):
+        if activation is Activation.RELU:
+            activate_host(elements, activation, out=elements)
         winner[...] = elements.argmax(axis=0)  # the first NaN, if there is one; three times slower
         return
     # The number of the first maximum is how many elements come before it: those that are smaller, as are all before.
-    smaller, other = (empty_host(y.shape, np.bool_) for _ in range(2))
-    np.not_equal(elements[0], y, out=smaller)
-    winner[...] = smaller
-    for element in elements[1:-1]:
-        smaller &= np.not_equal(element, y, out=other)
-        winner += smaller
+    smaller = empty_host((_WINDOW - 1, *y.shape), np.bool_)
+    np.less(elements[:-1], y, out=smaller)
+    if activation is Activation.RELU:  # of nothing but zeros the first is the maximum
+        smaller[0] &= np.greater(y, 0, out=empty_host(y.shape, np.bool_))
+    for before, after in itertools.pairwise(smaller):
+        after &= before
+    np.add.reduce(smaller.view(np.uint8), axis=0, dtype=np.uint8, out=winner)
 
 
 def _dz_host(dy: HostArray, saved: HostArray, winner: HostArray, activation: Activation, sizes: Sizes) -> BlockOfDz:
     """Return the function that computes dz for a block: dy f'(z) at the winners, 0 elsewhere."""
-    integer = np.dtype(f"i{dy.itemsize}")
+    bits = np.dtype(f"i{dy.itemsize}")
 
-    def block(images: slice, rows: slice) -> HostArray:
-        part = images, _windows_in(rows, dy)
-        dmaxima, winners = gradient_host(dy[part], saved[part], activation), winner[part]
-        dz = empty_host((len(winners), rows.stop - rows.start, *sizes.y[2:]), dy.dtype)
+    def dz_of(block: Block) -> HostArray:
+        part = block.images, _windows_in(block, dy)
+        winners, dmaxima = winner[part], dy[part]
+        won = np.equal(winners, _NUMBERS, out=empty_host((_WINDOW, *winners.shape), np.bool_))
+        if activation is Activation.RELU:
+            won &= np.greater(saved[part], 0, out=empty_host(winners.shape, np.bool_))
+        else:
+            dmaxima = gradient_host(dmaxima, saved[part], activation)
+        # Bits times 0 or 1: exact for infinities, and much faster than numpy.where, which branches.
+        elements = empty_host(won.shape, dy.dtype)
+        np.multiply(dmaxima.view(bits), won, out=elements.view(bits))
+        dz = empty_host((*block.size, *sizes.y[2:]), dy.dtype)
         dz[:, POOL * winners.shape[1] :] = 0
         dz[:, :, POOL * winners.shape[2] :] = 0
-        won = empty_host(winners.shape, np.bool_)
-        for number in range(_WINDOW):
-            place = _places(dz, number, winners.shape)
-            inside = slice(None), slice(place.shape[1]), slice(place.shape[2])
-            # As integers, bits times 0 or 1: exact for infinities, and twice as fast as numpy.where, which branches.
-            np.equal(winners, number, out=won)
-            np.multiply(dmaxima[inside].view(integer), won[inside], out=place.view(integer))
+        for pixels, element in _pixels_and_elements(dz, elements):
+            pixels[...] = element
         return dz
 
-    return block
+    return dz_of

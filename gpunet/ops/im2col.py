@@ -1,103 +1,127 @@
-"""Convolution as matrix products in NumPy: the windows of images as the rows of a matrix ("im2col"), and back.
+"""Convolution as matrix products in NumPy: the windows of images as the rows of a matrix ("im2col").
 
-The matrix is built for a few images at a time, so that it stays in the processor's cache and memory stays bounded;
-after Chellapilla et al. 2006, "High performance convolutional neural networks for document processing". The axes of
-windows are called n p q (image and place of the window), r s (place in the window), g c (group, channel of the group).
+The matrix is built for a few images at a time, so that memory stays bounded and in the processor's cache; after
+Chellapilla et al. 2006, "High performance convolutional neural networks for document processing". The axes of windows
+are called n p q (image and place of the window), r s (place in the window), g c (group, channel of the group).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from gpunet.backend.arrays import HostArray, Shape
 from gpunet.backend.memory import empty_host, full_host
 
 if TYPE_CHECKING:
-    from gpunet.ops.convolution import Geometry
+    from gpunet.ops.convolution import Sizes
 
-_BLOCK_BYTES = 512 * 1024  # of the matrix: with its product it fits the second-level cache of most processors
+# Of the matrix. Smaller blocks would fit a core's second-level cache, but threads that call NumPy more often wait more
+# often for Python's lock; and a product is as fast from the third level.
+_LARGEST_BLOCK = 2**21
+_SMALLEST_BLOCK = 2**19  # another thread would hardly be awake in the time that less of it takes
+_BLOCKS = 4  # cut for so many threads, if blocks do not get too small
 _SHORT_RUN = 16  # elements that lie next to each other in x and in a window; shorter runs are slow to copy
 
 
-def blocks(images: int, rows: int, row_bytes: int) -> Iterator[tuple[slice, slice]]:
-    """Cut images of `rows` rows into (images, rows), in order, of about _BLOCK_BYTES if a row has `row_bytes`.
+class Block(NamedTuple):
+    """A part of a convolution's output: several whole images, or rows of one image."""
 
-    A block is several whole images, or pairs of rows of one image: no window of a pooling by 2 x 2 is cut.
+    images: slice
+    rows: slice
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.images.stop - self.images.start, self.rows.stop - self.rows.start
+
+
+def blocks(images: int, rows: int, row_bytes: int) -> list[Block]:
+    """Cut images of `rows` rows, for each of which the matrix has `row_bytes`, into blocks, in order.
+
+    Blocks of whole images are of about the same size. Rows of one image come in pairs: no window of a pooling by 2 x 2
+    is cut.
     """
-    rows_at_once = min(max(_BLOCK_BYTES // (2 * row_bytes), 1) * 2, rows)
-    images_at_once = max(_BLOCK_BYTES // (row_bytes * rows), 1)
-    for image in range(0, images, images_at_once):
-        for row in range(0, rows, rows_at_once):
-            yield slice(image, min(image + images_at_once, images)), slice(row, min(row + rows_at_once, rows))
+    size = rows * row_bytes
+    if size > _LARGEST_BLOCK:
+        step = max(_LARGEST_BLOCK // (2 * row_bytes), 1) * 2
+        cuts = [slice(row, min(row + step, rows)) for row in range(0, rows, step)]
+        return [Block(slice(image, image + 1), cut) for image in range(images) for cut in cuts]
+    at_least = min(images * size // _SMALLEST_BLOCK, _BLOCKS)
+    count = min(max(-(-images * size // _LARGEST_BLOCK), at_least, 1), images)
+    ends = [images * number // count for number in range(count + 1)]
+    return [Block(slice(start, stop), slice(0, rows)) for start, stop in itertools.pairwise(ends)]
 
 
-def window_matrices(
-    x: HostArray, kernel_shape: Shape, out_size: tuple[int, int], geometry: Geometry, with_ones: bool
-) -> Iterator[tuple[tuple[slice, slice], HostArray]]:
-    """Yield (block, matrix): `blocks` of the output and their windows, shape (groups, pixels, R * S * C / groups).
+def runs(values: HostArray, shape: Shape, strides: Shape, length: int, offset: int = 0) -> HostArray:
+    """Return a view of C-contiguous `values` as an array of runs, each of `length` elements.
+
+    `strides` and `offset` count elements. An element of the view is a whole run, which NumPy copies at once: twice as
+    fast as element by element. Writing into a view is for views whose runs do not overlap.
+    """
+    size = values.itemsize
+    run = np.dtype((np.void, length * size))
+    return np.ndarray(shape, run, values, offset * size, [step * size for step in strides])
+
+
+def window_matrix(x: HostArray, sizes: Sizes, block: Block, with_ones: bool) -> HostArray:
+    """Return the windows of `block`, (groups, pixels, R * S * C / groups), of C-contiguous images `x`.
 
     `with_ones` adds a last column of ones, whose weight in a product is the bias.
     """
-    (r, s, c, _), (p, q), groups = kernel_shape, out_size, geometry.groups
-    taps = r * s * c
-    depth = taps + with_ones
-    for images, rows in blocks(len(x), p, q * depth * groups * x.itemsize):
-        if rows.start == 0:
-            padded = pad(x[images], geometry)
-            strides = _window_strides(padded, c, geometry)
-        windows = as_strided(padded, (len(padded), p, q, r, s, groups, c), strides)[:, rows]
-        size = windows.shape[:3]
-        # A row of the matrix is a window. Where runs are short the matrix lies in memory column by column, so that
-        # copies run along rows of pixels; BLAS takes both.
-        if s * c < _SHORT_RUN:
-            memory = empty_host((groups, depth, *size), x.dtype)
-            memory[:, taps:] = 1
-            target = memory[:, :taps].reshape(groups, r, s, c, *size)
-            np.copyto(target, windows.transpose(5, 3, 4, 6, 0, 1, 2))
-            yield (images, rows), memory.reshape(groups, depth, -1).transpose(0, 2, 1)
-        else:
-            memory = empty_host((groups, *size, depth), x.dtype)
-            memory[..., taps:] = 1
-            target = memory[..., :taps].reshape(groups, *size, r, s, c)
-            np.copyto(target, windows.transpose(5, 0, 1, 2, 3, 4, 6))
-            yield (images, rows), memory.reshape(groups, -1, depth)
+    (r, s, c, _), groups, q = sizes.w, sizes.geometry.groups, sizes.out_size[1]
+    (images, rows), taps = block.size, sizes.taps
+    pixels, depth = images * rows * q, taps + with_ones
+    source, offset = _padded(x, sizes, block)
+    n, p, column, apart_h, apart_w = _steps(source.shape, sizes)
+    # A row of the matrix is a window. Where runs are short the matrix lies in memory column by column, so that copies
+    # run along rows of pixels; BLAS takes both.
+    if s * c < _SHORT_RUN:
+        columns = empty_host((groups, depth, pixels), x.dtype)
+        columns[:, taps:] = 1
+        windows = np.ndarray(
+            (groups, r, s, c, images, rows, q),
+            x.dtype,
+            source,
+            offset * x.itemsize,
+            [step * x.itemsize for step in (c, apart_h, apart_w, 1, n, p, column)],
+        )
+        np.copyto(columns[:, :taps].reshape(windows.shape), windows)
+        return columns.transpose(0, 2, 1)
+    matrix = empty_host((groups, pixels, depth), x.dtype)
+    matrix[..., taps:] = 1
+    joined = s if groups == 1 and apart_w == c else 1  # taps that lie next to each other in x too
+    shape = (groups, images, rows, q, r, s // joined)
+    windows = runs(source, shape, (c, n, p, column, apart_h, apart_w), joined * c, offset)
+    target = (pixels * depth, rows * q * depth, q * depth, depth, s * c, c)
+    np.copyto(runs(matrix, shape, target, joined * c), windows)
+    return matrix
 
 
-def _window_strides(padded: HostArray, group_channels: int, geometry: Geometry) -> Shape:
-    """Return the strides that present `padded` as n p q r s g c."""
-    n, h, w, c = padded.strides
-    (step_h, step_w), (apart_h, apart_w) = geometry.strides, geometry.dilation
-    return n, step_h * h, step_w * w, apart_h * h, apart_w * w, group_channels * c, c
+def _steps(padded: Shape, sizes: Sizes) -> tuple[int, int, int, int, int]:
+    """Return the elements from image to image, window to window and tap to tap, both down and across."""
+    _, height, width, channels = padded
+    (step_h, step_w), (apart_h, apart_w) = sizes.geometry.strides, sizes.geometry.dilation
+    row = width * channels
+    return height * row, step_h * row, step_w * channels, apart_h * row, apart_w * channels
 
 
-def pad(x: HostArray, geometry: Geometry) -> HostArray:
-    """Return x with zeros around its images; x itself if there is no padding."""
-    (top, bottom), (left, right) = geometry.pads
+def _padded(x: HostArray, sizes: Sizes, block: Block) -> tuple[HostArray, int]:
+    """Return images with zeros around them, and the element in them where the first window of `block` begins.
+
+    Without padding they are `x` itself, else the part of them that the block needs.
+    """
+    (top, bottom), (left, right) = sizes.geometry.pads
+    _, height, width, channels = sizes.x
+    step = sizes.geometry.strides[0]
+    first = block.rows.start * step - top  # row of the image
     if not (top or bottom or left or right):
-        return x
-    n, h, w, c = x.shape
-    padded = full_host((n, top + h + bottom, left + w + right, c), 0, x.dtype)
-    inside(padded, x.shape, geometry)[...] = x
-    return padded
-
-
-def inside(padded: HostArray, shape: Shape, geometry: Geometry) -> HostArray:
-    """Return the images of `shape` without the zeros that `pad` put around them, as a view."""
-    (top, _), (left, _) = geometry.pads
-    return padded[:, top : top + shape[1], left : left + shape[2]]
-
-
-def add_windows(padded: HostArray, windows: HostArray, first_row: int, geometry: Geometry) -> None:
-    """Add windows (R, S, N, P, Q, C), whose first row is `first_row`, to where they lie in padded images, in place."""
-    (step_h, step_w), (apart_h, apart_w) = geometry.strides, geometry.dilation
-    r, s, _, p, q, _ = windows.shape
-    for i in range(r):
-        top = first_row * step_h + i * apart_h
-        for j in range(s):
-            left = j * apart_w
-            place = padded[:, top : top + (p - 1) * step_h + 1 : step_h, left : left + (q - 1) * step_w + 1 : step_w]
-            np.add(place, windows[i, j], out=place)
+        return x, (block.images.start * height + first) * width * channels
+    images, rows = block.size
+    extent = (rows - 1) * step + (sizes.w[0] - 1) * sizes.geometry.dilation[0] + 1
+    padded = full_host((images, extent, left + width + right, channels), 0, x.dtype)
+    start = min(max(first, 0), height)
+    stop = max(min(first + extent, height), start)
+    padded[:, start - first : stop - first, left : left + width] = x[block.images, start:stop]
+    return padded, 0

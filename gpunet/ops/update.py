@@ -9,9 +9,9 @@ import numpy as np
 from gpunet.backend.arrays import Array, Device, HostArray, common_device
 from gpunet.ops import contract
 
-# Elements that a CPU update works on at a time: its temporaries then stay in the second-level cache, and are not so
-# large that every one of them is new memory from the system.
-PIECE = 65536
+# Elements that a CPU update works on at a time: its temporaries then stay in the processor's cache, and its calls of
+# NumPy are long enough to be made by several threads.
+PIECE = 2**17
 
 
 def check_update(where: str, w: Array, gradient: Array, rate_name: str, rate: Array, **slots: Array) -> Device:

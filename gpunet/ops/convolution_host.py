@@ -1,0 +1,219 @@
+"""Convolution and its gradients in NumPy, for ops/convolution.py.
+
+A block is a few images, and one matrix product (ops/im2col.py), which another thread may compute (backend/threads.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from gpunet.backend.arrays import HostArray, empty_like
+from gpunet.backend.memory import empty_host
+from gpunet.backend.threads import Part, run
+from gpunet.ops.activation import Activation, activate_host, gradient_host
+from gpunet.ops.im2col import Block, blocks, runs, window_matrix
+
+if TYPE_CHECKING:
+    from gpunet.ops.convolution import Sizes
+
+# Of taps, in one product: how exact a longer sum is depends on the version of BLAS. OpenBLAS 0.3.34 is half as exact as
+# 0.3.31 at 1008 terms.
+_LONGEST_SUM = 384
+_SHORT_SUM = 64  # of taps: below, a product takes less time than what is done with its result
+
+# Returns dz of a block, of shape (images, rows, Q, F).
+BlockOfDz: TypeAlias = Callable[[Block], HostArray]
+
+
+def convolve(
+    x: HostArray,
+    w: HostArray,
+    b: HostArray | None,
+    sizes: Sizes,
+    finish: Callable[[Block, HostArray], None],
+    target: HostArray | None = None,
+) -> None:
+    """Compute z, the convolution of x and w plus b, and let `finish` take (block, z of the block) at once.
+
+    The z of a block is a part of `target`, (N, P, Q, F), if there is one, and is gone after `finish` else.
+    """
+    x, weights = np.ascontiguousarray(x), _weights(w, b, sizes)
+
+    def part(block: Block) -> Part:
+        matrix = window_matrix(x, sizes, block, with_ones=b is not None)
+        z = empty_host((*block.size, *sizes.y[2:]), x.dtype) if target is None else target[block]
+        yield partial(_multiply, matrix, weights, out=_by_group(z, sizes))
+        del matrix  # its memory is free for what `finish` needs
+        finish(block, z)
+
+    run(_with_long_call(part(block), sizes) for block in _blocks(sizes))
+
+
+def convolution_host(
+    x: HostArray,
+    w: HostArray,
+    b: HostArray | None,
+    y: HostArray,
+    z: HostArray | None,
+    activation: Activation,
+    sizes: Sizes,
+) -> None:
+    """Fill y, and z if it is wanted."""
+
+    def finish(block: Block, part: HostArray) -> None:
+        activate_host(part, activation, out=y[block])
+
+    convolve(x, w, b, sizes, finish, target=y if z is None else z)
+
+
+def dz_host(dy: HostArray, saved: HostArray, activation: Activation, scale: float) -> BlockOfDz:
+    """Return the function that computes dz = scale dy f'(z) for a block."""
+    return lambda block: gradient_host(dy[block], saved[block], activation, scale)
+
+
+def kernel_gradient_host(x: HostArray, dz: BlockOfDz, sizes: Sizes, dw: HostArray, db: HostArray | None) -> None:
+    """Add up the products of the windows with dz, block by block."""
+    x, with_bias = np.ascontiguousarray(x), db is not None
+    gradients = empty_host((sizes.geometry.groups, sizes.taps + with_bias, sizes.group_filters), x.dtype)
+
+    def multiply(block: Block, product: HostArray) -> Part:
+        matrix = window_matrix(x, sizes, block, with_bias).transpose(0, 2, 1)
+        yield partial(np.matmul, matrix, _by_group(dz(block), sizes), out=product)
+
+    def part(block: Block, is_first: bool) -> Part:
+        product = gradients if is_first else empty_like(gradients)
+        yield from _with_long_call(multiply(block, product), sizes)
+        if not is_first:
+            np.add(gradients, product, out=gradients)
+
+    run(part(block, number == 0) for number, block in enumerate(_blocks(sizes)))
+    by_tap = gradients.transpose(1, 0, 2).reshape(-1, sizes.w[3])  # (taps and, for the bias, one more, F)
+    dw[...] = by_tap[: sizes.taps].reshape(sizes.w)
+    if db is not None:
+        db[...] = by_tap[sizes.taps]
+
+
+def input_gradient_host(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> HostArray:
+    """Multiply dz with the filters, and add up the products where the taps lie, block by block."""
+    (r, s, c, f), (n, p, _, _) = sizes.w, sizes.y
+    dx = empty_host(sizes.x, w.dtype)
+    if sizes.geometry.groups == sizes.geometry.strides[1] == 1:
+        part, cut = _adding_rows(dz, w, sizes), blocks(n, p, sizes.x[2] * max(s * f, r * c) * w.itemsize)
+    else:
+        part, cut = _adding_taps(dz, w, sizes), _blocks(sizes)
+    run(part(block, dx[block.images]) for block in cut)
+    return dx
+
+
+def _adding_rows(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> Callable[[Block, HostArray], Part]:
+    """Return the part for neighbouring windows: the product adds up taps across, so that only R are left to add.
+
+    A row of its matrix is what the S taps of a filter's row have seen a pixel with, dz of S windows, or 0 outside.
+    """
+    (r, s, c, f), (_, h, width, _), q, geometry = sizes.w, sizes.x, sizes.y[2], sizes.geometry
+    weights = w.transpose(1, 3, 0, 2).reshape(1, s * f, r * c)
+    places = [_places(width, q, 1, i * geometry.dilation[1] - geometry.pads[1][0]) for i in range(s)]
+
+    def part(block: Block, dx: HostArray) -> Part:
+        images, rows = block.size
+        seen = empty_host((images, rows, width, s, f), w.dtype)
+        lines = runs(seen, (images * rows, width, s), (width * s * f, s * f, f), f)
+        source = runs(np.ascontiguousarray(dz(block)), (images * rows, q), (q * f, f), f)
+        for i, (columns, windows) in enumerate(places):
+            lines[:, columns, i] = source[:, windows]
+            seen[:, :, : columns.start, i] = 0
+            seen[:, :, columns.stop :, i] = 0
+        product = empty_host((images, rows, width, r, c), w.dtype)
+        yield partial(_multiply, seen.reshape(1, -1, s * f), weights, out=product.reshape(1, -1, r * c))
+        if block.rows.start == 0:
+            dx[...] = 0
+        for i in range(r):
+            pixels, windows = _rows(block, h, sizes, i)
+            place = dx[:, pixels]
+            np.add(place, product[:, windows, :, i], out=place)
+
+    return part
+
+
+def _adding_taps(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> Callable[[Block, HostArray], Part]:
+    """Return the part for any windows: the product of each tap is added to the pixels that it saw."""
+    (r, s, group_channels, _), groups, geometry = sizes.w, sizes.geometry.groups, sizes.geometry
+    (_, _, q, _), (_, h, width, channels) = sizes.y, sizes.x
+    weights = w.reshape(r * s, group_channels, groups, sizes.group_filters).transpose(2, 0, 3, 1)
+    step, apart, left = geometry.strides[1], geometry.dilation[1], geometry.pads[1][0]
+
+    def part(block: Block, dx: HostArray) -> Part:
+        images, rows = block.size
+        products = empty_host((r, s, images, rows, q, channels), w.dtype)
+        by_tap = products.reshape(r * s, -1, groups, group_channels).transpose(2, 0, 1, 3)
+        yield partial(np.matmul, _by_group(dz(block), sizes)[:, np.newaxis], weights, out=by_tap)
+        if block.rows.start == 0:
+            dx[...] = 0
+        for i, j in itertools.product(range(r), range(s)):
+            (pixels, windows), (columns, across) = _rows(block, h, sizes, i), _places(width, q, step, j * apart - left)
+            place = dx[:, pixels, columns]
+            np.add(place, products[i, j, :, windows, across], out=place)
+
+    return part
+
+
+def _rows(block: Block, height: int, sizes: Sizes, tap: int) -> tuple[slice, slice]:
+    """Return the rows of the image that the tap has seen from the rows of `block`, and these, from its first on."""
+    geometry = sizes.geometry
+    step = geometry.strides[0]
+    first = block.rows.start * step + tap * geometry.dilation[0] - geometry.pads[0][0]
+    return _places(height, block.size[1], step, first)
+
+
+def _places(length: int, windows: int, step: int, first: int) -> tuple[slice, slice]:
+    """Return the pixels first + i step that lie in an image of `length` pixels, for i < windows, and these i."""
+    start = min(max(-(first // step), 0), windows)
+    stop = max(min((length - 1 - first) // step + 1, windows), start)
+    return slice(first + start * step, first + stop * step, step), slice(start, stop)
+
+
+def _with_long_call(part: Part, sizes: Sizes) -> Part:
+    """Return a part whose call is long: `part`, or, where a product is short beside the rest, one call of all of it."""
+
+    def whole() -> None:
+        for product in part:
+            product()
+
+    if sizes.taps >= _SHORT_SUM:
+        yield from part
+    else:
+        yield whole
+
+
+def _blocks(sizes: Sizes) -> list[Block]:
+    """Return the blocks whose windows are one matrix each."""
+    (n, p, q, f), (r, s, _, _) = sizes.y, sizes.w
+    return blocks(n, p, q * max(r * s * sizes.x[3], f) * 4)
+
+
+def _by_group(y: HostArray, sizes: Sizes) -> HostArray:
+    """Return contiguous `y` (..., F) as a view (groups, pixels, F / groups)."""
+    return y.reshape(-1, sizes.geometry.groups, sizes.group_filters).transpose(1, 0, 2)
+
+
+def _multiply(matrix: HostArray, weights: HostArray, out: HostArray) -> None:
+    """out = matrix weights, by sums of at most _LONGEST_SUM terms that are added up, as in gemm.cuh."""
+    np.matmul(matrix[..., :_LONGEST_SUM], weights[:, :_LONGEST_SUM], out=out)
+    for first in range(_LONGEST_SUM, weights.shape[1], _LONGEST_SUM):
+        terms = slice(first, first + _LONGEST_SUM)
+        out += np.matmul(matrix[..., terms], weights[:, terms], out=empty_host(out.shape, out.dtype))
+
+
+def _weights(w: HostArray, b: HostArray | None, sizes: Sizes) -> HostArray:
+    """Return w as the right side of a product, (groups, taps, F / groups); b, if there is one, is one tap more."""
+    weights = _by_group(np.ascontiguousarray(w), sizes)
+    if b is None:
+        return weights
+    groups, taps, filters = weights.shape
+    out = empty_host((groups, taps + 1, filters), w.dtype)
+    return np.concatenate((weights, _by_group(b, sizes)), axis=1, out=out)

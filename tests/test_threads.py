@@ -1,0 +1,280 @@
+"""Threads of the host (backend/threads.py): who makes which call, in which order, and that results do not show it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import checks
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+import gpunet
+from gpunet.backend import threads
+from gpunet.backend.arrays import CPU
+from gpunet.backend.threads import Part, get_threads, one_blas_thread, run, set_threads
+from gpunet.ops.activation import Activation
+from gpunet.ops.adam import adam
+from gpunet.ops.convolution import Geometry, convolution, convolution_input_gradient, convolution_kernel_gradient
+from gpunet.ops.convolution_pooling import convolution_pooling
+from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
+from gpunet.recipes import RECIPES
+
+NUMBERS = (1, 2, 3, 8)  # of threads
+
+
+@pytest.fixture(autouse=True)
+def _restore(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_chosen", None)
+
+
+@pytest.fixture(params=NUMBERS)
+def number(request: pytest.FixtureRequest) -> int:
+    set_threads(request.param)
+    return int(request.param)
+
+
+def _parts(count: int, call: Callable[[int], object], log: list[tuple[str, int]]) -> Iterator[Part]:
+    def part(i: int) -> Part:
+        log.append(("before", i))
+        yield lambda: call(i)
+        log.append(("after", i))
+
+    return (part(i) for i in range(count))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 30])
+def test_every_call_is_made_once_and_parts_begin_and_end_in_order(number: int, count: int) -> None:
+    made: list[int] = []
+    log: list[tuple[str, int]] = []
+    run(_parts(count, made.append, log))
+    assert sorted(made) == list(range(count))
+    for when in ("before", "after"):
+        assert [i for name, i in log if name == when] == list(range(count))
+    assert (
+        max(
+            (i - sum(("after", j) in log[: log.index(("before", i))] for j in range(i)) for i in range(count)),
+            default=0,
+        )
+        <= number
+    )
+
+
+def test_helpers_make_calls_at_the_same_time() -> None:
+    """Three calls that end only when all three have begun."""
+    set_threads(3)
+    together = threading.Barrier(3, timeout=30)
+    names: list[str] = []
+
+    def call(i: int) -> None:
+        together.wait()
+        names.append(threading.current_thread().name)
+
+    run(_parts(3, call, []))
+    assert len(set(names)) == 3 and threading.current_thread().name in names
+
+
+def test_parts_are_not_in_helpers(number: int) -> None:
+    here = threading.get_ident()
+
+    def part() -> Part:
+        assert threading.get_ident() == here
+        yield lambda: None
+        assert threading.get_ident() == here
+
+    run(part() for _ in range(20))
+
+
+def test_an_exception_ends_the_run_when_no_call_is_being_made(number: int) -> None:
+    busy, begun = [0], threading.Event()
+
+    def call(i: int) -> None:
+        busy[0] += 1
+        if i == 1:
+            begun.wait(0.2)
+            busy[0] -= 1
+            raise ZeroDivisionError("call 1")
+        begun.set()
+        busy[0] -= 1
+
+    log: list[tuple[str, int]] = []
+    with pytest.raises(ZeroDivisionError, match="call 1"):
+        run(_parts(20, call, log))
+    assert busy == [0] and ("after", 0) in log and ("after", 1) not in log
+    made: list[int] = []
+    run(_parts(5, made.append, []))  # goes on as ever
+    assert sorted(made) == list(range(5))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_in_a_part(number: int, error: type[BaseException]) -> None:
+    open_calls: list[int] = []
+
+    def part(i: int) -> Part:
+        if i == 2:
+            raise error
+        yield lambda: open_calls.remove(i)
+
+    def parts() -> Iterator[Part]:
+        for i in range(5):
+            open_calls.append(i)
+            yield part(i)
+
+    with pytest.raises(error):
+        run(parts())
+    assert open_calls == [2]
+
+
+def test_calls_may_run_parts_themselves(number: int) -> None:
+    made: list[tuple[int, int]] = []
+    run(_parts(6, lambda i: run(_parts(6, lambda j: made.append((i, j)), [])), []))
+    assert sorted(made) == [(i, j) for i in range(6) for j in range(6)]
+
+
+def test_helpers_see_the_callers_error_state(number: int) -> None:
+    zeros = np.zeros(4)
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        run(_parts(8, lambda i: 1 / zeros, []))
+    with np.errstate(divide="ignore"):
+        run(_parts(8, lambda i: 1 / zeros, []))
+
+
+def test_nothing_of_a_run_stays_alive(number: int) -> None:
+    array = np.ones(10_000)
+    ended = weakref.ref(array)
+
+    def call(i: int, array: Any = array) -> None:
+        array.sum()
+
+    run(_parts(10, call, []))
+    del array, call
+    gc.collect()
+    assert ended() is None
+
+
+def _blas_threads() -> list[int]:
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def test_the_callers_blas_keeps_its_threads(number: int) -> None:
+    before, inside = _blas_threads(), []
+    run(_parts(4, lambda i: inside.append(_blas_threads()), []))
+    with one_blas_thread():
+        run(_parts(1, lambda i: inside.append(_blas_threads()), []))
+        inside.append(_blas_threads())
+    assert _blas_threads() == before
+    assert all(set(numbers) <= {1} for numbers in inside)
+    with pytest.raises(ZeroDivisionError), one_blas_thread():
+        _ = 1 // 0
+    assert _blas_threads() == before
+
+
+def test_blas_has_its_threads_again_after_the_last_block_of_any_thread() -> None:
+    before, entered, leave = _blas_threads(), threading.Event(), threading.Event()
+
+    def other() -> None:
+        with one_blas_thread():
+            entered.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=other)
+    with one_blas_thread():
+        thread.start()
+        entered.wait(30)
+    assert set(_blas_threads()) <= {1}
+    leave.set()
+    thread.join()
+    assert _blas_threads() == before
+
+
+def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads._default_threads.cache_clear()
+    try:
+        monkeypatch.delenv("GPUNET_THREADS", raising=False)
+        assert (
+            gpunet.get_threads() == len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
+        threads._default_threads.cache_clear()
+        monkeypatch.setenv("GPUNET_THREADS", "3")
+        assert get_threads() == 3
+        gpunet.set_threads(5)
+        assert get_threads() == 5
+        monkeypatch.setattr(threads, "_chosen", None)
+        for text in ("none", "0", "-1"):
+            threads._default_threads.cache_clear()
+            monkeypatch.setenv("GPUNET_THREADS", text)
+            with pytest.raises(ValueError, match=f"GPUNET_THREADS: value must be a positive integer; got '{text}'"):
+                get_threads()
+    finally:
+        threads._default_threads.cache_clear()
+    with pytest.raises(ValueError, match="set_threads: threads must be at least 1; got 0"):
+        set_threads(0)
+    with pytest.raises(TypeError, match=r"set_threads: threads must be an integer; got 2\.5"):
+        set_threads(2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    set_threads(3)
+    run(_parts(9, lambda i: None, []))
+    child = os.fork()
+    if child == 0:
+        made: list[int] = []
+        try:
+            run(_parts(9, made.append, []))
+        finally:
+            os._exit(0 if sorted(made) == list(range(9)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def _ops() -> list[Any]:
+    """Return what ops give that threads share: convolutions of several blocks, products of several parts, Adam."""
+    geometry, relu = Geometry(pads=((1, 1), (1, 1))), Activation.RELU
+    x, w, b = checks.normal(24, 30, 30, 16), checks.normal(3, 3, 16, 24, seed=1), checks.normal(24, seed=2)
+    results: list[Any] = list(convolution_pooling(x, w, b, relu, geometry, "valid"))
+    for some in (geometry, Geometry(strides=(1, 2), pads=((1, 1), (1, 1)))):
+        y, saved = convolution(x, w, b, relu, some)
+        dw, db = np.empty_like(w), np.empty_like(b)
+        convolution_kernel_gradient(x, y, saved, relu, some, dw, db)
+        results += [y, dw, db, convolution_input_gradient(y, saved, w, relu, some, x.shape)]
+    rows, weights = checks.normal(300, 500), checks.normal(500, 400, seed=3)
+    y, saved = dense(rows, weights, None, relu)
+    dw = np.empty_like(weights)
+    dense_kernel_gradient(rows, y, saved, relu, dw, None)
+    results += [y, dw, dense_input_gradient(y, saved, weights, relu)]
+    moved = [checks.normal(300_000, seed=seed) for seed in range(3)]
+    adam(moved[0], checks.normal(300_000, seed=4), moved[1], np.abs(moved[2]), np.array([0.1]), 0.9, 0.999, 1e-7)
+    return [*results, *moved]
+
+
+def test_results_have_the_same_bits_whatever_the_number_of_threads() -> None:
+    set_threads(1)
+    expected = _ops()
+    for count in NUMBERS[1:]:
+        set_threads(count)
+        for actual, one in zip(_ops(), expected, strict=True):
+            checks.assert_same_bits(actual, one)
+
+
+def test_training_has_the_same_bits_whatever_the_number_of_threads() -> None:
+    recipe = RECIPES["cnn50"]
+    x = np.random.default_rng(0).random((70, 50, 50, 1), np.float32)
+    y = np.random.default_rng(1).integers(10, size=70)
+    weights = []
+    for count in (1, 2, 5):
+        set_threads(count)
+        gpunet.set_random_seed(1)
+        with gpunet.device(CPU):
+            model = recipe.network()
+            model.compile("adam", "sparse_categorical_crossentropy")
+            model.fit(x, y, batch_size=35, epochs=1, verbose=0)
+        weights.append(model.get_weights())
+    for others in weights[1:]:
+        for one, other in zip(weights[0], others, strict=True):
+            checks.assert_same_bits(other, one)
