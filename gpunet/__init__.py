@@ -6,48 +6,54 @@
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(x, y, batch_size=32, epochs=5)
 
-Importing this package looks for no device and imports no optional package.
+Importing this package looks for no device and imports no optional package; its own modules are imported when one of
+their names is first asked for.
 """
 
-from gpunet import (
-    activations,
-    callbacks,
-    constraints,
-    datasets,
-    initializers,
-    layers,
-    losses,
-    metrics,
-    models,
-    optimizers,
-    regularizers,
-)
-from gpunet.backend.arrays import to_device, to_host
-from gpunet.backend.devices import current_device, device, set_device
-from gpunet.backend.random import set_random_seed
-from gpunet.backend.threads import get_threads, set_threads
-from gpunet.floatx import floatx, set_floatx
-from gpunet.layers import (
-    Activation,
-    AveragePooling2D,
-    AvgPool2D,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAveragePooling2D,
-    GlobalAvgPool2D,
-    Input,
-    InputLayer,
-    Layer,
-    MaxPool2D,
-    MaxPooling2D,
-    ReLU,
-    Reshape,
-    Softmax,
-)
-from gpunet.models import Sequential, load_model
-from gpunet.version import __version__
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpunet import (
+        activations,
+        callbacks,
+        constraints,
+        datasets,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        models,
+        optimizers,
+        regularizers,
+    )
+    from gpunet.backend.arrays import to_device, to_host
+    from gpunet.backend.devices import current_device, device, set_device
+    from gpunet.backend.random import set_random_seed
+    from gpunet.backend.threads import get_threads, set_threads
+    from gpunet.default_dtype import floatx, set_floatx
+    from gpunet.layers import (
+        Activation,
+        AveragePooling2D,
+        AvgPool2D,
+        Conv2D,
+        Dense,
+        Dropout,
+        Flatten,
+        GlobalAveragePooling2D,
+        GlobalAvgPool2D,
+        Input,
+        InputLayer,
+        Layer,
+        MaxPool2D,
+        MaxPooling2D,
+        ReLU,
+        Reshape,
+        Softmax,
+    )
+    from gpunet.models import Sequential, load_model
+
+    __version__: str
 
 __all__ = [
     "Activation",
@@ -92,3 +98,35 @@ __all__ = [
     "to_device",
     "to_host",
 ]
+
+# Where the names that are not modules come from: the imports above, for those who run gpunet.
+_HOMES = {
+    "gpunet.backend.arrays": ("to_device", "to_host"),
+    "gpunet.backend.devices": ("current_device", "device", "set_device"),
+    "gpunet.backend.random": ("set_random_seed",),
+    "gpunet.backend.threads": ("get_threads", "set_threads"),
+    "gpunet.default_dtype": ("floatx", "set_floatx"),
+    "gpunet.layers": (
+        *("Activation", "AveragePooling2D", "AvgPool2D", "Conv2D", "Dense", "Dropout", "Flatten"),
+        *("GlobalAveragePooling2D", "GlobalAvgPool2D", "Input", "InputLayer", "Layer", "MaxPool2D", "MaxPooling2D"),
+        *("ReLU", "Reshape", "Softmax"),
+    ),
+    "gpunet.models": ("Sequential", "load_model"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import what `name` stands for (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module 'gpunet' has no attribute {name!r}")
+        if name == "__version__":
+            return importlib.import_module("gpunet.version").version()
+        if name not in _HOME_OF:
+            return importlib.import_module(f"gpunet.{name}")
+        value = globals()[name] = getattr(importlib.import_module(_HOME_OF[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

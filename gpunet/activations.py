@@ -21,7 +21,7 @@ import numpy as np
 
 from gpunet import arguments, identifiers
 from gpunet.backend.arrays import Array, is_array
-from gpunet.floatx import floatx
+from gpunet.default_dtype import floatx
 from gpunet.ops import activation as activation_op
 from gpunet.ops import softmax as softmax_op
 from gpunet.ops.activation import LEAKY_SLOPE, Activation

@@ -16,7 +16,7 @@ import numpy as np
 
 from gpunet import arguments, identifiers
 from gpunet.backend.arrays import Array, Shape, assign, empty_like, is_array
-from gpunet.floatx import floatx
+from gpunet.default_dtype import floatx
 from gpunet.ops import constraint
 from gpunet.ops.constraint import NormLimit
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from gpunet import arguments, identifiers
 from gpunet.backend.arrays import HostArray, Shape
 from gpunet.backend.random import Purpose, check_seed, generator, new_stream
-from gpunet.floatx import floatx
+from gpunet.default_dtype import floatx
 
 # The standard deviation of a standard normal variable that is kept from -2 to 2.
 TRUNCATED_STDDEV = 0.87962566103423978

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from gpunet import arguments, identifiers
 from gpunet.backend.arrays import CPU, Array, Device, HostArray, device_of, fill, is_array, to_device, to_host, zeros
-from gpunet.floatx import floatx
+from gpunet.default_dtype import floatx
 from gpunet.losses import Loss
 from gpunet.losses.base import as_rows
 from gpunet.ops import accumulation, accuracy

@@ -15,7 +15,7 @@ import numpy as np
 
 from gpunet import arguments, identifiers
 from gpunet.backend.arrays import Array, is_array, to_host
-from gpunet.floatx import floatx
+from gpunet.default_dtype import floatx
 from gpunet.ops import regularization
 
 

@@ -1,8 +1,15 @@
-"""The version of gpunet: that of the installed package, or 0+unknown in a checkout that was not installed."""
+"""The version of gpunet."""
 
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
 
-try:
-    __version__ = version("gpunet")
-except PackageNotFoundError:
-    __version__ = "0+unknown"
+
+@cache
+def version() -> str:
+    """Return the version of the installed package, or 0+unknown in a checkout that was not installed."""
+    # Here, because it takes as long to import as a fifth of NumPy.
+    from importlib import metadata
+
+    try:
+        return metadata.version("gpunet")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"

@@ -12,7 +12,7 @@ import pytest
 from gpunet import layers
 from gpunet.backend import devices
 from gpunet.backend.arrays import EMULATED, Device, device_of
-from gpunet.floatx import floatx, set_floatx
+from gpunet.default_dtype import floatx, set_floatx
 from gpunet.initializers import Initializer, TruncatedNormal
 from gpunet.layers import Dense, Flatten, Layer, ReLU
 from gpunet.layers.naming import clear_session

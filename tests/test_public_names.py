@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,9 +43,11 @@ MODULES = {
 FUNCTIONS = {
     "current_device",
     "device",
+    "get_threads",
     "load_model",
     "set_device",
     "set_random_seed",
+    "set_threads",
     "to_device",
     "to_host",
 }
@@ -70,6 +74,24 @@ def test_modules_are_imported_by_name_too(name: str) -> None:
 
 def test_the_version_is_that_of_the_package() -> None:
     assert gpunet.__version__ and gpunet.__version__[0].isdigit()
+
+
+def test_names_come_from_where_type_checkers_find_them() -> None:
+    tree = ast.parse(Path(gpunet.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    found = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    modules = {name for name, home in found.items() if home == "gpunet"}
+    assert {name: home for name, home in found.items() if name not in modules} == gpunet._HOME_OF
+    assert {*modules, *gpunet._HOME_OF, "__version__"} == set(gpunet.__all__)
+    with pytest.raises(AttributeError, match="module 'gpunet' has no attribute 'Conv3D'"):
+        gpunet.Conv3D  # noqa: B018
+    assert set(gpunet.__all__) <= set(dir(gpunet))
+
+
+def test_importing_gpunet_imports_neither_numpy_nor_its_own_modules() -> None:
+    code = "import sys, gpunet; print(sorted(name for name in sys.modules if name.startswith(('numpy', 'gpunet'))))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("['gpunet']\n", "")
 
 
 def test_importing_gpunet_needs_only_numpy_and_safetensors() -> None:

@@ -10,7 +10,7 @@ import pytest
 from small_models import named_network
 
 from gpunet.backend.arrays import Device
-from gpunet.floatx import set_floatx
+from gpunet.default_dtype import set_floatx
 from gpunet.layers import (
     Activation,
     Dense,

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import ctypes
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -137,7 +136,11 @@ def _try_compiler(command: tuple[str, ...]) -> Compiler:
 
 
 def _ziglang_version(command: tuple[str, ...]) -> str:
-    return importlib.metadata.version("ziglang") if "ziglang" in command else ""
+    if "ziglang" not in command:
+        return ""
+    from importlib import metadata  # here, because it takes long to import
+
+    return metadata.version("ziglang")
 
 
 def _describe(command: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from gpunet.backend import devices
 from gpunet.backend.arrays import CPU, Device
-from gpunet.version import __version__
+from gpunet.version import version
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130  # exit codes; 130 is the shells' own for Ctrl-C
 
@@ -50,7 +50,7 @@ def reported_errors() -> Iterator[None]:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"gpunet {__version__}")
+        print(f"gpunet {version()}")
         raise typer.Exit
 
 

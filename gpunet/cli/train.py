@@ -25,7 +25,7 @@ from gpunet.cli.application import INTERRUPTED, DeviceOption, app, choose_device
 from gpunet.datasets import digits
 from gpunet.models import Sequential
 from gpunet.recipes import RECIPES
-from gpunet.version import __version__
+from gpunet.version import version
 
 ModelName = StrEnum("ModelName", list(RECIPES))  # type: ignore[misc]  # mypy wants the names spelled out
 OptimizerName = StrEnum("OptimizerName", {"adam": "adam", "sgd": "sgd"})
@@ -154,7 +154,7 @@ def _write_config(path: Path, run: Run, epochs: int, model: Sequential, device: 
         "architecture": json.loads(model.to_json()),
         "compile": model.get_compile_config(),
         "versions": {
-            "gpunet": __version__,
+            "gpunet": version(),
             "numpy": np.__version__,
             "python": platform.python_version(),
             "platform": platform.platform(),

@@ -13,7 +13,7 @@ from gpunet.backend.arrays import Shape
 from gpunet.inspection.roofline import Roofline
 from gpunet.inspection.table import table
 from gpunet.saving.model_file import replace_file
-from gpunet.version import __version__
+from gpunet.version import version
 
 _COLUMNS = ("layer", "op", "pass", "shapes", "time", "of step", "FLOP/s", "B/s", "of limit")
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -125,7 +125,7 @@ class Profile:
             for row in self.rows
         ]
         totals = {"op_seconds": self.op_seconds, "flops": self.flops, "bytes": self.bytes}
-        content = {"gpunet": __version__} | asdict(self) | totals | {"rows": rows}
+        content = {"gpunet": version()} | asdict(self) | totals | {"rows": rows}
         replace_file(Path(path), (json.dumps(content, indent=1) + "\n").encode())
 
     def to_chrome_trace(self, path: str | os.PathLike[str]) -> None:

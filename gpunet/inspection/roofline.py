@@ -24,7 +24,7 @@ from gpunet.backend.threads import one_blas_thread
 from gpunet.ops.roofline import copy, multiply_adds
 from gpunet.ops.trace import flops_of
 from gpunet.saving.model_file import replace_file
-from gpunet.version import __version__
+from gpunet.version import version
 
 _TRIES = 7  # the fastest counts, the first does not
 
@@ -81,7 +81,7 @@ def roofline_of(device: Device, dtype: str = "float32") -> Roofline:
 def _path(device: Device, dtype: str) -> Path:
     """Return the file for what decides the limits: the device, how the emulator runs, and who measures."""
     about = (str(device), devices.examine(device).name, _processor(), str(emulator.current_settings().checked))
-    text = "\0".join((*about, dtype, __version__, np.__version__))
+    text = "\0".join((*about, dtype, version(), np.__version__))
     return cache_folder("roofline") / f"{device.kind.value}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpunet import arguments
 from gpunet.backend.arrays import Array
-from gpunet.floatx import floatx
+from gpunet.default_dtype import floatx
 from gpunet.layers.base import Forward, Layer
 from gpunet.layers.shapes import Dims, dims, fits
 

@@ -12,7 +12,7 @@ from gpunet import arguments, changes, constraints, initializers, regularizers
 from gpunet.activations import as_floats
 from gpunet.backend.arrays import Array, Device, HostArray, to_device, to_host
 from gpunet.backend.devices import current_device
-from gpunet.floatx import floatx
+from gpunet.default_dtype import floatx
 from gpunet.initializers import InitializerLike
 from gpunet.layers.loading import placeholder
 from gpunet.layers.naming import auto_name

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gpunet import arguments
 from gpunet.backend.arrays import Array, HostArray, device_of, is_array, to_device, to_host
-from gpunet.floatx import floatx
+from gpunet.default_dtype import floatx
 from gpunet.identifiers import snake_case
 from gpunet.losses.targets import OutputShape, dense_targets
 from gpunet.ops.loss_reduction import reduce_losses

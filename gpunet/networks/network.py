@@ -8,7 +8,7 @@ from typing import Any
 
 from gpunet import arguments
 from gpunet.backend.arrays import Array
-from gpunet.floatx import floatx
+from gpunet.default_dtype import floatx
 from gpunet.layers.base import Backward, Forward, Layer
 from gpunet.layers.input import InputLayer
 from gpunet.layers.shapes import Dims, fits

@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from gpunet.backend.arrays import HostArray
-from gpunet.version import __version__
+from gpunet.version import version
 
 KEY = "gpunet_model"
 FORMAT_VERSION = 1
@@ -48,7 +48,7 @@ def write(path: str | os.PathLike[str], content: ModelFile) -> None:
     weights = {name: np.ascontiguousarray(array) for name, array in content.weights.items()}
     description: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
-        "gpunet_version": __version__,
+        "gpunet_version": version(),
         "architecture": content.architecture,
         "compile": content.compile_config,
     }
