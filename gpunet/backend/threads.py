@@ -18,6 +18,7 @@ rounding does not depend on how that library would have cut them.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import deque
@@ -72,29 +73,44 @@ def run(parts: Iterable[Part]) -> None:
 
     An exception, of a part or of its call, ends the run, once no thread is busy with it, and is raised here.
     """
-    helpers = get_threads() - 1
-    waiting: deque[tuple[Part, _Call]] = deque()
-
-    def offer() -> None:
-        """Let helpers make the last call; where there is only one, this thread makes it sooner."""
-        if helpers and waiting:
-            _calls.put((waiting[-1][1], copy_context()))
-
     with one_blas_thread():
-        _start_helpers(helpers)
-        try:
-            for part in parts:
-                offer()
-                waiting.append((part, _Call(next(part))))
-                if len(waiting) > helpers + 1:
-                    _end_first(waiting)
-            if len(waiting) > 1:
-                offer()
-            while waiting:
+        helpers = get_threads() - 1
+        remaining = iter(parts)
+        first = list(itertools.islice(remaining, 2))
+        if helpers == 0 or len(first) < 2:
+            for part in itertools.chain(first, remaining):
+                run_alone(part)
+        else:
+            _run_with(helpers, itertools.chain(first, remaining))
+
+
+def run_alone(part: Part) -> None:
+    """Run one part in this thread, its call included."""
+    for call in part:
+        call()
+
+
+def _run_with(helpers: int, parts: Iterable[Part]) -> None:
+    _start_helpers(helpers)
+    waiting: deque[tuple[Part, _Call]] = deque()
+    try:
+        for part in parts:
+            if waiting:
+                _offer(waiting[-1][1])
+            waiting.append((part, _Call(next(part))))
+            if len(waiting) > helpers + 1:
                 _end_first(waiting)
-        finally:  # after an exception: calls still write to arrays
-            for _, call in waiting:
-                call.wait()
+        _offer(waiting[-1][1])
+        while waiting:
+            _end_first(waiting)
+    finally:  # after an exception: calls still write to arrays
+        for _, call in waiting:
+            call.wait()
+
+
+def _offer(call: _Call) -> None:
+    """Let helpers make a call."""
+    _calls.put((call, copy_context()))
 
 
 def _end_first(waiting: deque[tuple[Part, _Call]]) -> None:

@@ -62,7 +62,7 @@ class LayerState:
     @property
     def device(self) -> Device:
         """Where the weights lie, or will: until the layer is built, the current device."""
-        weights = self.weights
+        weights = self._trained or self._fixed or self.weights
         return weights[0].device if weights else self._device or current_device()
 
     @property

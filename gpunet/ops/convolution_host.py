@@ -14,7 +14,7 @@ import numpy as np
 
 from gpunet.backend.arrays import HostArray, empty_like
 from gpunet.backend.memory import empty_host
-from gpunet.backend.threads import Part, run
+from gpunet.backend.threads import Part, run, run_alone
 from gpunet.ops.activation import Activation, activate_host, gradient_host
 from gpunet.ops.im2col import Block, blocks, runs, window_matrix
 
@@ -179,15 +179,10 @@ def _places(length: int, windows: int, step: int, first: int) -> tuple[slice, sl
 
 def _with_long_call(part: Part, sizes: Sizes) -> Part:
     """Return a part whose call is long: `part`, or, where a product is short beside the rest, one call of all of it."""
-
-    def whole() -> None:
-        for product in part:
-            product()
-
     if sizes.taps >= _SHORT_SUM:
         yield from part
     else:
-        yield whole
+        yield partial(run_alone, part)
 
 
 def _blocks(sizes: Sizes) -> list[Block]:
