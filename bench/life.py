@@ -26,7 +26,7 @@ _FOLDER = Path(__file__).parents[1]
 
 # One way of using each library, and what its users import.
 _IMPORTS: Mapping[str, str] = {
-    "gpunet": "import gpunet",
+    "gpunet": "from gpunet import Sequential",  # `import gpunet` by itself imports next to nothing
     "PyTorch": "import torch",
     "Keras on TensorFlow": "import keras",
     "Keras on JAX": "import keras",
