@@ -107,6 +107,7 @@ def test_only_what_is_needed_is_computed(device: Device, monkeypatch: pytest.Mon
     layer.needs_input_gradient = False
     monkeypatch.setattr("gpunet.layers.convolution.convolution_kernel_gradient", _refuse)
     monkeypatch.setattr("gpunet.layers.convolution.convolution_input_gradient", _refuse)
+    monkeypatch.setattr("gpunet.layers.convolution.convolution_gradients", _refuse)
     y, backward = layer.forward(checks.on(device, np.ones((2, 3, 3, 1), np.float32)), training=True)
     assert backward(y) is None
     assert all(w.gradient is None for w in layer.weights)

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpunet.backend import emulator
-from gpunet.backend.arrays import Device, empty_like
+from gpunet.backend.arrays import CPU, Device, empty_like
 from gpunet.ops import im2col, tiles
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import (
     Geometry,
     convolution,
+    convolution_gradients,
     convolution_input_gradient,
     convolution_kernel_gradient,
 )
@@ -216,6 +217,21 @@ def test_blocks() -> None:
     assert [block.size for block in im2col.blocks(3, 5, 1)] == [(3, 5)]
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_both_gradients_at_once_have_the_bits_of_one_after_the_other(device: Device, case: str) -> None:
+    x_shape, w_shape, geometry = CASES[case]
+    x, w, b, dy = checks.on(device, *_arrays(x_shape, w_shape, geometry))
+    _, saved = convolution(x, w, b, RELU, geometry)
+    dx = convolution_input_gradient(dy, saved, w, RELU, geometry, x.shape, 1.25)
+    for with_bias in (True, False):
+        one, other = ((empty_like(w), empty_like(b) if with_bias else None) for _ in range(2))
+        convolution_kernel_gradient(x, dy, saved, RELU, geometry, *one, 1.25)
+        checks.assert_same_bits(convolution_gradients(x, dy, saved, w, RELU, geometry, *other, 1.25), dx)
+        for actual, expected in zip(other, one, strict=True):
+            if actual is not None and expected is not None:
+                checks.assert_same_bits(actual, expected)
+
+
 @pytest.mark.parametrize("activation", [RELU, Activation.GELU])
 def test_gradients_against_differences(device: Device, activation: Activation) -> None:
     x_shape, w_shape = (2, 6, 5, 4), (3, 2, 2, 4)
@@ -315,5 +331,10 @@ def test_gradient_errors(device: Device) -> None:
         convolution_kernel_gradient(x, dy[:, :2], y, RELU, Geometry(), empty_like(w), empty_like(b))
     with pytest.raises(ValueError, match=r"convolution_kernel_gradient: db must have shape \(4,\); got \(3,\)"):
         convolution_kernel_gradient(x, dy, y, RELU, Geometry(), empty_like(w), empty_like(b)[:3])
+    if device == CPU:
+        with pytest.raises(ValueError, match=r"convolution_gradients: dy must have shape \(2, 3, 2, 4\); got \(2, 2"):
+            convolution_gradients(x, dy[:, :2], y, w, RELU, Geometry(), empty_like(w), empty_like(b))
+        with pytest.raises(ValueError, match=r"convolution_gradients: db must have shape \(4,\); got \(3,\)"):
+            convolution_gradients(x, dy, y, w, RELU, Geometry(), empty_like(w), empty_like(b)[:3])
     with pytest.raises(ValueError, match="convolution_kernel_gradient: dw must be C-contiguous"):
         convolution_kernel_gradient(x, dy, y, RELU, Geometry(), empty_like(w).transpose(1, 0, 2, 3), None)

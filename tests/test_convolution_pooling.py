@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpunet.backend import emulator
-from gpunet.backend.arrays import CPU, Device
+from gpunet.backend.arrays import CPU, Device, empty_like
 from gpunet.ops import im2col, tiles
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import (
@@ -27,6 +27,7 @@ from gpunet.ops.convolution import (
 from gpunet.ops.convolution_pooling import (
     LONGEST_SUM,
     convolution_pooling,
+    convolution_pooling_gradients,
     convolution_pooling_input_gradient,
     convolution_pooling_kernel_gradient,
 )
@@ -208,6 +209,22 @@ def test_split_gradients_and_the_longest_sums(device: Device) -> None:
     _check_same_bits(device, arrays, geometry, "same", RELU)
     one_by_one = _arrays((2, 4, 4, LONGEST_SUM), (1, 1, LONGEST_SUM, 3), Geometry(), "valid")
     _check_same_bits(device, one_by_one, Geometry(), "valid", RELU)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_gradients_at_once_have_the_bits_of_one_after_the_other(device: Device, case: str) -> None:
+    x_shape, w_shape, geometry, padding = CASES[case]
+    x, w, b, dy = checks.on(device, *_arrays(x_shape, w_shape, geometry, padding))
+    for activation in (RELU, GELU):
+        how = activation, geometry, padding
+        _, saved, winner = convolution_pooling(x, w, b, *how)
+        dx = convolution_pooling_input_gradient(dy, saved, winner, w, *how, x.shape)
+        dw, db = empty_like(w), empty_like(b)
+        convolution_pooling_kernel_gradient(x, dy, saved, winner, *how, dw, db)
+        both = empty_like(w), empty_like(b)
+        checks.assert_same_bits(convolution_pooling_gradients(x, dy, saved, winner, w, *how, *both), dx)
+        checks.assert_same_bits(both[0], dw)
+        checks.assert_same_bits(both[1], db)
 
 
 def test_without_bias(device: Device) -> None:

@@ -140,6 +140,7 @@ def test_a_frozen_layer_keeps_its_bits_and_computes_no_gradient(device: Device, 
     frozen, trained = model.layers[0].get_weights(), model.layers[-1].get_weights()
     monkeypatch.setattr(gpunet.layers.convolution, "convolution_kernel_gradient", None)
     monkeypatch.setattr(gpunet.layers.convolution, "convolution_input_gradient", None)
+    monkeypatch.setattr(gpunet.layers.convolution, "convolution_gradients", None)
     model.fit(x, y, verbose=0)
     for before, after in zip(frozen, model.layers[0].get_weights(), strict=True):
         checks.assert_same_bits(after, before)

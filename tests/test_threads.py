@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +21,13 @@ from gpunet.backend.arrays import CPU
 from gpunet.backend.threads import Part, get_threads, one_blas_thread, run, set_threads
 from gpunet.ops.activation import Activation
 from gpunet.ops.adam import adam
-from gpunet.ops.convolution import Geometry, convolution, convolution_input_gradient, convolution_kernel_gradient
+from gpunet.ops.convolution import (
+    Geometry,
+    convolution,
+    convolution_gradients,
+    convolution_input_gradient,
+    convolution_kernel_gradient,
+)
 from gpunet.ops.convolution_pooling import convolution_pooling
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
 from gpunet.recipes import RECIPES
@@ -109,22 +116,40 @@ def test_an_exception_ends_the_run_when_no_call_is_being_made(number: int) -> No
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_exception_in_a_part(number: int, error: type[BaseException]) -> None:
-    open_calls: list[int] = []
+def test_an_exception_in_a_part_drops_the_calls_that_nobody_has_begun(number: int, error: type[BaseException]) -> None:
+    made: list[int] = []
 
     def part(i: int) -> Part:
         if i == 2:
             raise error
-        yield lambda: open_calls.remove(i)
-
-    def parts() -> Iterator[Part]:
-        for i in range(5):
-            open_calls.append(i)
-            yield part(i)
+        yield lambda: made.append(i)
 
     with pytest.raises(error):
-        run(parts())
-    assert open_calls == [2]
+        run(part(i) for i in range(5))
+    after = list(made)
+    assert set(after) <= {0, 1}
+    run(_parts(4, lambda i: None, []))
+    assert made == after
+
+
+def test_no_more_threads_than_now_asked_for() -> None:
+    set_threads(8)
+    run(_parts(20, lambda i: None, []))
+    set_threads(2)
+    names: set[str] = set()
+    busy, most, lock = [0], [0], threading.Lock()
+
+    def call(i: int) -> None:
+        with lock:
+            busy[0] += 1
+            most[0] = max(most[0], busy[0])
+        names.add(threading.current_thread().name)
+        time.sleep(0.002)
+        with lock:
+            busy[0] -= 1
+
+    run(_parts(40, call, []))
+    assert most == [2] and len(names) == 2
 
 
 def test_calls_may_run_parts_themselves(number: int) -> None:
@@ -240,6 +265,8 @@ def _ops() -> list[Any]:
         dw, db = np.empty_like(w), np.empty_like(b)
         convolution_kernel_gradient(x, y, saved, relu, some, dw, db)
         results += [y, dw, db, convolution_input_gradient(y, saved, w, relu, some, x.shape)]
+        both = np.empty_like(w), np.empty_like(b)
+        results += [convolution_gradients(x, y, saved, w, relu, some, *both), *both]
     rows, weights = checks.normal(300, 500), checks.normal(500, 400, seed=3)
     y, saved = dense(rows, weights, None, relu)
     dw = np.empty_like(weights)

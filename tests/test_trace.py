@@ -25,7 +25,13 @@ from gpunet.ops import trace
 from gpunet.ops.activation import Activation
 from gpunet.ops.adam import adam
 from gpunet.ops.arithmetic import add_in_place, scale, total
-from gpunet.ops.convolution import Geometry, convolution, convolution_input_gradient, convolution_kernel_gradient
+from gpunet.ops.convolution import (
+    Geometry,
+    convolution,
+    convolution_gradients,
+    convolution_input_gradient,
+    convolution_kernel_gradient,
+)
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
 from gpunet.ops.regularization import penalty
 from gpunet.ops.sgd import sgd_momentum
@@ -169,6 +175,10 @@ def test_the_work_of_convolution(device: Device) -> None:
     assert _work(lambda: convolution_kernel_gradient(x, dy, saved, RELU, geometry, dw, db)) == (
         2 * products + 2 * y,
         sizes[0] + 2 * sizes[3] + sizes[1] + sizes[2],
+    )
+    assert _work(lambda: convolution_gradients(x, dy, saved, w, RELU, geometry, dw, db)) == (
+        4 * products + 2 * y,
+        2 * sizes[0] + 2 * sizes[3] + 2 * sizes[1] + sizes[2],
     )
 
 

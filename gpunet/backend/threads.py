@@ -91,26 +91,21 @@ def run_alone(part: Part) -> None:
 
 
 def _run_with(helpers: int, parts: Iterable[Part]) -> None:
-    _start_helpers(helpers)
+    offered = _team(helpers)
     waiting: deque[tuple[Part, _Call]] = deque()
     try:
         for part in parts:
             if waiting:
-                _offer(waiting[-1][1])
+                offered.put((waiting[-1][1], copy_context()))
             waiting.append((part, _Call(next(part))))
             if len(waiting) > helpers + 1:
                 _end_first(waiting)
-        _offer(waiting[-1][1])
+        offered.put((waiting[-1][1], copy_context()))
         while waiting:
             _end_first(waiting)
-    finally:  # after an exception: calls still write to arrays
+    finally:  # after an exception: calls that are being made still write to arrays
         for _, call in waiting:
-            call.wait()
-
-
-def _offer(call: _Call) -> None:
-    """Let helpers make a call."""
-    _calls.put((call, copy_context()))
+            call.drop()
 
 
 def _end_first(waiting: deque[tuple[Part, _Call]]) -> None:
@@ -119,8 +114,8 @@ def _end_first(waiting: deque[tuple[Part, _Call]]) -> None:
     if not call.is_made():
         any(other.make() for _, other in waiting)  # the first one for which no thread has had the time
     call.wait()
-    waiting.popleft()
     call.raise_error()
+    waiting.popleft()
     for _ in part:
         raise AssertionError("a part yields once")
 
@@ -150,9 +145,15 @@ class _Call:
         self._unmade.release()
         return True
 
+    def drop(self) -> None:
+        """Have nobody make the call; return when no thread is at it."""
+        if self._free.acquire(blocking=False):
+            self._function = None
+            self._unmade.release()
+        self.wait()
+
     def wait(self) -> None:
         """Return when the call has been made."""
-        self.make()
         with self._unmade:
             pass
 
@@ -161,28 +162,25 @@ class _Call:
             raise self._error
 
 
-_calls: SimpleQueue[tuple[_Call, Context]] = SimpleQueue()
+Offered: TypeAlias = "SimpleQueue[tuple[_Call, Context]]"
 
 
 @cache
-def _start_helpers(count: int) -> None:
-    """Have at least `count` helper threads."""
-    for number in range(count):
-        _start_helper(number)
+def _team(helpers: int) -> Offered:
+    """Start so many threads, and return the queue from which they take calls."""
+    offered: Offered = SimpleQueue()
+    for number in range(helpers):
+        is_ready = threading.Event()
+        threading.Thread(target=_help, args=(offered, is_ready), name=f"gpunet-{number}", daemon=True).start()
+        is_ready.wait()
+    return offered
 
 
-@cache
-def _start_helper(number: int) -> None:
-    is_ready = threading.Event()
-    threading.Thread(target=_help, args=(_calls, is_ready), name=f"gpunet-{number}", daemon=True).start()
-    is_ready.wait()
-
-
-def _help(calls: SimpleQueue[tuple[_Call, Context]], is_ready: threading.Event) -> None:
+def _help(offered: Offered, is_ready: threading.Event) -> None:
     _limit_blas()  # where the limit is each thread's own, as with OpenMP; else it is 1 already, and stays as it is
     is_ready.set()
     while True:
-        call, context = calls.get()
+        call, context = offered.get()
         context.run(call.make)
         del call, context  # not to be kept until the next one comes
 
@@ -245,10 +243,9 @@ def _controller() -> ThreadpoolController:
 
 def _begin_child() -> None:
     """Forget the parent's threads, which a forked child has none of, and what they held."""
-    global _blas, _calls
-    _start_helpers.cache_clear()
-    _start_helper.cache_clear()
-    _blas, _calls = _Blas(), SimpleQueue()
+    global _blas
+    _team.cache_clear()
+    _blas = _Blas()
 
 
 if hasattr(os, "register_at_fork"):

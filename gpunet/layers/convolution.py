@@ -15,9 +15,16 @@ from gpunet.layers.base import CommonArguments, Forward
 from gpunet.layers.kernel_layer import KernelLayer
 from gpunet.layers.shapes import Dims, dims
 from gpunet.ops.activation import Activation
-from gpunet.ops.convolution import Geometry, convolution, convolution_input_gradient, convolution_kernel_gradient
+from gpunet.ops.convolution import (
+    Geometry,
+    convolution,
+    convolution_gradients,
+    convolution_input_gradient,
+    convolution_kernel_gradient,
+)
 from gpunet.ops.convolution_pooling import (
     convolution_pooling,
+    convolution_pooling_gradients,
     convolution_pooling_input_gradient,
     convolution_pooling_kernel_gradient,
 )
@@ -131,12 +138,16 @@ class Conv2D(KernelLayer):
         scale = 1.0 if dropping is None else dropping.scale
 
         def backward(dy: Array) -> Array | None:
-            if self._is_trained:
-                gradients = partial(convolution_kernel_gradient, x, dy, saved, activation, geometry, scale=scale)
-                self._add_gradients(gradients)
+            how = activation, geometry
+            if not self._is_trained:
+                return (
+                    convolution_input_gradient(dy, saved, w, *how, x.shape, scale)
+                    if self.needs_input_gradient
+                    else None
+                )
             if not self.needs_input_gradient:
-                return None
-            return convolution_input_gradient(dy, saved, w, activation, geometry, x.shape, scale)
+                return self._add_gradients(partial(convolution_kernel_gradient, x, dy, saved, *how, scale=scale))
+            return self._add_gradients(partial(convolution_gradients, x, dy, saved, w, *how, scale=scale))
 
         return y, backward
 
@@ -153,11 +164,13 @@ class Conv2D(KernelLayer):
         y, saved, winner = convolution_pooling(x, w, b, *how)
 
         def backward(dy: Array) -> Array | None:
-            if self._is_trained:
-                self._add_gradients(partial(convolution_pooling_kernel_gradient, x, dy, saved, winner, *how))
+            forward = dy, saved, winner
+            if not self._is_trained:
+                wanted = self.needs_input_gradient
+                return convolution_pooling_input_gradient(*forward, w, *how, x.shape) if wanted else None
             if not self.needs_input_gradient:
-                return None
-            return convolution_pooling_input_gradient(dy, saved, winner, w, *how, x.shape)
+                return self._add_gradients(partial(convolution_pooling_kernel_gradient, x, *forward, *how))
+            return self._add_gradients(partial(convolution_pooling_gradients, x, *forward, w, *how))
 
         return y, backward
 

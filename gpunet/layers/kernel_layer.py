@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from gpunet import activations, arguments, constraints, identifiers, initializers, regularizers
 from gpunet.backend.arrays import Array
@@ -15,6 +15,8 @@ from gpunet.layers.shapes import Dims
 from gpunet.ops.activation import Activation
 from gpunet.ops.dropping import Dropping
 from gpunet.parameters import Parameter
+
+T = TypeVar("T")
 
 
 class KernelLayer(Layer):
@@ -140,15 +142,16 @@ class KernelLayer(Layer):
     def _is_trained(self) -> bool:
         return self.kernel.trainable or (self._bias is not None and self._bias.trainable)
 
-    def _add_gradients(self, compute: Callable[[Array, Array | None], None]) -> None:
-        """Add the gradients that `compute(dw, db)` writes; db is None where no bias is trained."""
+    def _add_gradients(self, compute: Callable[[Array, Array | None], T]) -> T:
+        """Add the gradients that `compute(dw, db)` writes, db unless no bias is trained, and return its result."""
         dw = self.kernel.gradient_target()
         bias = self._bias if self._bias is not None and self._bias.trainable else None
         db = None if bias is None else bias.gradient_target()
-        compute(dw, db)
+        result = compute(dw, db)
         self.kernel.add_gradient(dw)
         if bias is not None and db is not None:
             bias.add_gradient(db)
+        return result
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -9,7 +9,13 @@ from gpunet import arguments
 from gpunet.backend.arrays import Array, Kind, Shape, contiguous, empty
 from gpunet.ops import contract, tiles
 from gpunet.ops.activation import Activation, unread_by_gradients
-from gpunet.ops.convolution_host import convolution_host, dz_host, input_gradient_host, kernel_gradient_host
+from gpunet.ops.convolution_host import (
+    convolution_host,
+    dz_host,
+    gradients_host,
+    input_gradient_host,
+    kernel_gradient_host,
+)
 from gpunet.ops.dropping import Dropping, drop_host, kernel_arguments
 from gpunet.ops.trace import op
 from gpunet.ops.windows import padded_output_size
@@ -85,6 +91,20 @@ def _kernel_gradient_flops(
     *_: object,
 ) -> int:
     return dy.size * (2 * math.prod(dw.shape[:3]) + activation.flops + (db is not None))
+
+
+def _gradients_flops(
+    x: Array,
+    dy: Array,
+    saved: Array,
+    w: Array,
+    activation: Activation,
+    geometry: Geometry,
+    dw: Array,
+    db: Array | None,
+    *_: object,
+) -> int:
+    return dy.size * (4 * math.prod(w.shape[:3]) + activation.flops + (db is not None))
 
 
 @op(_flops)
@@ -197,6 +217,36 @@ def convolution_kernel_gradient(
     tiles.run(_FILE, where, plan, args, x.dtype, activation, scale != 1)
     if partial is not None:
         tiles.finish(partial, dw, tail=db)
+
+
+@op(_gradients_flops, unread=unread_by_gradients)
+def convolution_gradients(
+    x: Array,
+    dy: Array,
+    saved: Array,
+    w: Array,
+    activation: Activation,
+    geometry: Geometry,
+    dw: Array,
+    db: Array | None,
+    scale: float = 1.0,
+) -> Array:
+    """Write dw and db as `convolution_kernel_gradient` does, and return dx as `convolution_input_gradient` does.
+
+    On the CPU dz is computed once for both.
+    """
+    where = "convolution_gradients"
+    device = contract.floats(where, x=x, dy=dy, saved=saved, w=w, dw=dw, db=db)
+    if device.kind is not Kind.CPU:
+        convolution_kernel_gradient(x, dy, saved, activation, geometry, dw, db, scale)
+        return convolution_input_gradient(dy, saved, w, activation, geometry, x.shape, scale)
+    contract.has_rank(where, "x", x, 4, "(N, H, W, C)")
+    sizes = sizes_of(where, x.shape, w.shape, geometry)
+    contract.has_shape(where, "dy", dy, sizes.y)
+    contract.has_shape(where, "saved", saved, sizes.y)
+    contract.is_output(where, w.shape, dw=dw)
+    contract.is_output(where, w.shape[3:], db=db)
+    return gradients_host(x, dz_host(dy, saved, activation, scale), w, sizes, dw, db)
 
 
 def sizes_of(where: str, x: Shape, w: Shape, geometry: Geometry) -> Sizes:

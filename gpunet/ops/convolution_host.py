@@ -6,7 +6,7 @@ A block is a few images, and one matrix product (ops/im2col.py), which another t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -77,40 +77,74 @@ def dz_host(dy: HostArray, saved: HostArray, activation: Activation, scale: floa
 
 
 def kernel_gradient_host(x: HostArray, dz: BlockOfDz, sizes: Sizes, dw: HostArray, db: HostArray | None) -> None:
-    """Add up the products of the windows with dz, block by block."""
-    x, with_bias = np.ascontiguousarray(x), db is not None
-    gradients = empty_host((sizes.geometry.groups, sizes.taps + with_bias, sizes.group_filters), x.dtype)
-
-    def multiply(block: Block, product: HostArray) -> Part:
-        matrix = window_matrix(x, sizes, block, with_bias).transpose(0, 2, 1)
-        yield partial(np.matmul, matrix, _by_group(dz(block), sizes), out=product)
-
-    def part(block: Block, is_first: bool) -> Part:
-        product = gradients if is_first else empty_like(gradients)
-        yield from _with_long_call(multiply(block, product), sizes)
-        if not is_first:
-            np.add(gradients, product, out=gradients)
-
-    run(part(block, number == 0) for number, block in enumerate(_blocks(sizes)))
-    by_tap = gradients.transpose(1, 0, 2).reshape(-1, sizes.w[3])  # (taps and, for the bias, one more, F)
-    dw[...] = by_tap[: sizes.taps].reshape(sizes.w)
-    if db is not None:
-        db[...] = by_tap[sizes.taps]
+    """Write the kernel's and the bias's gradient into dw and db."""
+    kernel = _KernelGradient(x, sizes, db is not None)
+    run(kernel.part(block, partial(dz, block)) for block in _blocks(sizes))
+    kernel.write(dw, db)
 
 
 def input_gradient_host(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> HostArray:
-    """Multiply dz with the filters, and add up the products where the taps lie, block by block."""
-    (r, s, c, f), (n, p, _, _) = sizes.w, sizes.y
-    dx = empty_host(sizes.x, w.dtype)
-    if sizes.geometry.groups == sizes.geometry.strides[1] == 1:
-        part, cut = _adding_rows(dz, w, sizes), blocks(n, p, sizes.x[2] * max(s * f, r * c) * w.itemsize)
-    else:
-        part, cut = _adding_taps(dz, w, sizes), _blocks(sizes)
-    run(part(block, dx[block.images]) for block in cut)
+    """Return dx: dz times the filters, added up where the taps lie."""
+    dx, add = empty_host(sizes.x, w.dtype), _adding(w, sizes)
+    run(add(block, np.ascontiguousarray(dz(block)), dx[block.images]) for block in _blocks(sizes))
     return dx
 
 
-def _adding_rows(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> Callable[[Block, HostArray], Part]:
+def gradients_host(
+    x: HostArray, dz: BlockOfDz, w: HostArray, sizes: Sizes, dw: HostArray, db: HostArray | None
+) -> HostArray:
+    """Do both, with the same results: dz is computed once, and threads wait for each other half as often."""
+    kernel, dx, add = _KernelGradient(x, sizes, db is not None), empty_host(sizes.x, w.dtype), _adding(w, sizes)
+
+    def parts() -> Iterator[Part]:
+        for block in _blocks(sizes):
+            known = np.ascontiguousarray(dz(block))
+            yield kernel.part(block, partial(np.asarray, known))
+            yield add(block, known, dx[block.images])
+
+    run(parts())
+    kernel.write(dw, db)
+    return dx
+
+
+class _KernelGradient:
+    """The sum of the products of windows with dz, block by block."""
+
+    def __init__(self, x: HostArray, sizes: Sizes, with_bias: bool) -> None:
+        self._x, self._sizes, self._with_bias = np.ascontiguousarray(x), sizes, with_bias
+        shape = sizes.geometry.groups, sizes.taps + with_bias, sizes.group_filters
+        self._sums, self._is_first = empty_host(shape, x.dtype), True
+
+    def part(self, block: Block, dz: Callable[[], HostArray]) -> Part:
+        """Add the products of a block."""
+        is_first, self._is_first = self._is_first, False
+        product = self._sums if is_first else empty_like(self._sums)
+        yield from _with_long_call(self._multiply(block, dz, product), self._sizes)
+        if not is_first:
+            np.add(self._sums, product, out=self._sums)
+
+    def _multiply(self, block: Block, dz: Callable[[], HostArray], product: HostArray) -> Part:
+        matrix = window_matrix(self._x, self._sizes, block, self._with_bias).transpose(0, 2, 1)
+        yield partial(np.matmul, matrix, _by_group(dz(), self._sizes), out=product)
+
+    def write(self, dw: HostArray, db: HostArray | None) -> None:
+        """Write the sums into dw and db."""
+        by_tap = self._sums.transpose(1, 0, 2).reshape(-1, self._sizes.w[3])  # (taps and, for the bias, one more, F)
+        dw[...] = by_tap[: self._sizes.taps].reshape(self._sizes.w)
+        if db is not None:
+            db[...] = by_tap[self._sizes.taps]
+
+
+# Makes the part that adds what dz of a block, its second argument, gives to dx of the block's images.
+PixelsOfBlock: TypeAlias = Callable[[Block, HostArray, HostArray], Part]
+
+
+def _adding(w: HostArray, sizes: Sizes) -> PixelsOfBlock:
+    neighbours = sizes.geometry.groups == sizes.geometry.strides[1] == 1
+    return _adding_rows(w, sizes) if neighbours else _adding_taps(w, sizes)
+
+
+def _adding_rows(w: HostArray, sizes: Sizes) -> PixelsOfBlock:
     """Return the part for neighbouring windows: the product adds up taps across, so that only R are left to add.
 
     A row of its matrix is what the S taps of a filter's row have seen a pixel with, dz of S windows, or 0 outside.
@@ -119,11 +153,11 @@ def _adding_rows(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> Callable[[Block, 
     weights = w.transpose(1, 3, 0, 2).reshape(1, s * f, r * c)
     places = [_places(width, q, 1, i * geometry.dilation[1] - geometry.pads[1][0]) for i in range(s)]
 
-    def part(block: Block, dx: HostArray) -> Part:
+    def part(block: Block, dz: HostArray, dx: HostArray) -> Part:
         images, rows = block.size
         seen = empty_host((images, rows, width, s, f), w.dtype)
         lines = runs(seen, (images * rows, width, s), (width * s * f, s * f, f), f)
-        source = runs(np.ascontiguousarray(dz(block)), (images * rows, q), (q * f, f), f)
+        source = runs(dz, (images * rows, q), (q * f, f), f)
         for i, (columns, windows) in enumerate(places):
             lines[:, columns, i] = source[:, windows]
             seen[:, :, : columns.start, i] = 0
@@ -140,18 +174,18 @@ def _adding_rows(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> Callable[[Block, 
     return part
 
 
-def _adding_taps(dz: BlockOfDz, w: HostArray, sizes: Sizes) -> Callable[[Block, HostArray], Part]:
+def _adding_taps(w: HostArray, sizes: Sizes) -> PixelsOfBlock:
     """Return the part for any windows: the product of each tap is added to the pixels that it saw."""
     (r, s, group_channels, _), groups, geometry = sizes.w, sizes.geometry.groups, sizes.geometry
     (_, _, q, _), (_, h, width, channels) = sizes.y, sizes.x
     weights = w.reshape(r * s, group_channels, groups, sizes.group_filters).transpose(2, 0, 3, 1)
     step, apart, left = geometry.strides[1], geometry.dilation[1], geometry.pads[1][0]
 
-    def part(block: Block, dx: HostArray) -> Part:
+    def part(block: Block, dz: HostArray, dx: HostArray) -> Part:
         images, rows = block.size
         products = empty_host((r, s, images, rows, q, channels), w.dtype)
         by_tap = products.reshape(r * s, -1, groups, group_channels).transpose(2, 0, 1, 3)
-        yield partial(np.matmul, _by_group(dz(block), sizes)[:, np.newaxis], weights, out=by_tap)
+        yield partial(np.matmul, _by_group(dz, sizes)[:, np.newaxis], weights, out=by_tap)
         if block.rows.start == 0:
             dx[...] = 0
         for i, j in itertools.product(range(r), range(s)):
@@ -186,7 +220,7 @@ def _with_long_call(part: Part, sizes: Sizes) -> Part:
 
 
 def _blocks(sizes: Sizes) -> list[Block]:
-    """Return the blocks whose windows are one matrix each."""
+    """Return the blocks in which a convolution and its gradients are computed."""
     (n, p, q, f), (r, s, _, _) = sizes.y, sizes.w
     return blocks(n, p, q * max(r * s * sizes.x[3], f) * 4)
 

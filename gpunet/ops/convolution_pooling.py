@@ -20,7 +20,7 @@ from gpunet.backend.memory import empty_host
 from gpunet.ops import contract, tiles
 from gpunet.ops.activation import Activation, activate_host, gradient_host, unread_by_gradients
 from gpunet.ops.convolution import Geometry, Sizes, sizes_of
-from gpunet.ops.convolution_host import BlockOfDz, convolve, input_gradient_host, kernel_gradient_host
+from gpunet.ops.convolution_host import BlockOfDz, convolve, gradients_host, input_gradient_host, kernel_gradient_host
 from gpunet.ops.im2col import Block, runs
 from gpunet.ops.trace import op
 from gpunet.ops.windows import PADDINGS
@@ -68,6 +68,22 @@ def _kernel_gradient_flops(
 ) -> int:
     z = math.prod(sizes_of("convolution_pooling", x.shape, dw.shape, geometry).y)
     return 2 * z * math.prod(dw.shape[:3]) + dy.size * (activation.flops + (db is not None))
+
+
+def _gradients_flops(
+    x: Array,
+    dy: Array,
+    saved: Array,
+    winner: Array,
+    w: Array,
+    activation: Activation,
+    geometry: Geometry,
+    padding: str,
+    dw: Array,
+    db: Array | None,
+) -> int:
+    z = math.prod(sizes_of("convolution_pooling", x.shape, w.shape, geometry).y)
+    return 4 * z * math.prod(w.shape[:3]) + dy.size * (activation.flops + (db is not None))
 
 
 @op(_flops)
@@ -180,6 +196,36 @@ def convolution_pooling_kernel_gradient(
     tiles.run(_GRADIENT_FILE, where, plan, args, x.dtype, activation)
     if partial is not None:
         tiles.finish(partial, dw, tail=db)
+
+
+@op(_gradients_flops, unread=unread_by_gradients)
+def convolution_pooling_gradients(
+    x: Array,
+    dy: Array,
+    saved: Array,
+    winner: Array,
+    w: Array,
+    activation: Activation,
+    geometry: Geometry,
+    padding: str,
+    dw: Array,
+    db: Array | None,
+) -> Array:
+    """Write dw and db as convolution_pooling_kernel_gradient does, and return dx as ..._input_gradient does.
+
+    On the CPU dz is computed once for both.
+    """
+    where = "convolution_pooling_gradients"
+    device = contract.floats(where, x=x, dy=dy, saved=saved, w=w, dw=dw, db=db)
+    if device.kind is not Kind.CPU:
+        convolution_pooling_kernel_gradient(x, dy, saved, winner, activation, geometry, padding, dw, db)
+        return convolution_pooling_input_gradient(dy, saved, winner, w, activation, geometry, padding, x.shape)
+    contract.has_rank(where, "x", x, 4, "(N, H, W, C)")
+    sizes = sizes_of(where, x.shape, w.shape, geometry)
+    _check_pooled(where, _pooled_shape(where, sizes, padding), dy, saved, winner)
+    contract.is_output(where, w.shape, dw=dw)
+    contract.is_output(where, w.shape[3:], db=db)
+    return gradients_host(x, _dz_host(dy, saved, winner, activation, sizes), w, sizes, dw, db)
 
 
 def _pooled_shape(where: str, sizes: Sizes, padding: str) -> Shape:

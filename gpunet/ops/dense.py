@@ -15,7 +15,7 @@ from gpunet.ops.dropping import Dropping, drop_host, kernel_arguments
 from gpunet.ops.trace import op
 
 _FILE = "dense.cu"
-_PART_FLOPS = 12_000_000  # of a product on the CPU: about 0.15 ms on one core; waking another takes half of that
+_PART_FLOPS = 25_000_000  # of a product on the CPU: about 0.3 ms on one core; waking another takes up to half of that
 _MOST_PARTS = 8
 
 
