@@ -133,6 +133,12 @@ def test_erf_is_right_to_three_roundings(dtype: type) -> None:
     np.testing.assert_array_equal(ends, np.array([1, -1, math.nan, 0], dtype))
 
 
+def test_relu_lets_infinite_gradients_pass_or_stops_them(device: Device) -> None:
+    dy, y = checks.on(device, np.float32([np.inf, -np.inf, np.nan, 2]), np.float32([0, 3, 0, 1]))
+    dx = checks.host(activate_gradient(dy, y, Activation.RELU))
+    np.testing.assert_array_equal(dx, [0, -np.inf, 0, 2])
+
+
 def test_errors() -> None:
     x = np.ones((2, 3), np.float32)
     with pytest.raises(TypeError, match=r"activate: x must be float32 or float64; got int64"):

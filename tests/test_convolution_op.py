@@ -41,6 +41,8 @@ CASES = {
     "depthwise, three filters each": ((1, 6, 5, 4), (3, 3, 1, 12), Geometry(groups=4)),
     "window as big as the image": ((3, 5, 4, 2), (5, 4, 2, 3), Geometry()),
     "padding beyond the image": ((1, 2, 1, 2), (3, 3, 2, 2), Geometry(pads=((4, 3), (5, 4)))),
+    "long runs, dilation": ((2, 7, 9, 16), (2, 2, 16, 3), Geometry(dilation=(2, 3))),
+    "long runs, groups": ((2, 5, 6, 16), (3, 3, 8, 4), Geometry(pads=((1, 0), (0, 1)), groups=2)),
     "1 x 1": ((2, 3, 4, 19), (1, 1, 19, 17), Geometry()),
 }
 
@@ -202,6 +204,9 @@ def test_batches_and_images_larger_than_the_cpu_takes_at_once(device: Device, mo
             )
             _check(device, arrays, geometry)
         monkeypatch.setattr(im2col, "_LARGEST_BLOCK", 2**16)  # less than an image
+    monkeypatch.setattr(im2col, "_LARGEST_BLOCK", 2**10)  # two rows: some see nothing but padding
+    geometry = Geometry(pads=((6, 7), (0, 0)))
+    _check(device, _arrays((2, 4, 9, 4), (3, 3, 4, 5), geometry), geometry)
 
 
 def test_blocks() -> None:

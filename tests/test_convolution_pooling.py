@@ -285,6 +285,14 @@ def test_a_nan_is_greater_than_any_number(device: Device) -> None:
     assert checks.host(winner).ravel().tolist() == [1, 1, 2]
 
 
+def test_a_nan_leaves_other_windows_their_winners(device: Device) -> None:
+    """Of a window in which ReLU leaves nothing but zeros the first element wins, beside a NaN too."""
+    x = np.float32([[-2, -1, 5, 7], [-3, -4, np.nan, 6]]).reshape(1, 2, 4, 1)
+    y, _, winner = convolution_pooling(*checks.on(device, x, ONE), None, RELU, Geometry(), "valid")
+    np.testing.assert_array_equal(checks.host(y).ravel(), [0, np.nan])
+    assert checks.host(winner).ravel().tolist() == [0, 2]
+
+
 def test_minus_infinity_is_a_maximum_too(device: Device) -> None:
     """A window of nothing else has its first element as winner; what lies outside takes no part."""
     x = np.full((1, 3, 3, 1), -np.inf, np.float32)

@@ -8,6 +8,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import checks
@@ -115,6 +117,79 @@ def test_an_exception_ends_the_run_when_no_call_is_being_made(number: int) -> No
     assert sorted(made) == list(range(5))
 
 
+def test_an_exception_waits_for_the_calls_that_are_being_made() -> None:
+    set_threads(2)
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        time.sleep(0.05)
+        ended.set()
+
+    def first() -> Part:
+        yield lambda: None
+        assert begun.wait(30)
+        raise ZeroDivisionError
+
+    def second() -> Part:
+        yield slow
+
+    with pytest.raises(ZeroDivisionError):
+        run(part() for part in (first, second, second))
+    assert ended.is_set()
+
+
+def test_who_waits_makes_a_call_for_which_nobody_has_had_time() -> None:
+    """The first call ends only when the second was made, while the one helper is at the first."""
+    set_threads(2)
+    begun, second_made = threading.Event(), threading.Event()
+
+    def first() -> Part:
+        def call() -> None:
+            begun.set()
+            assert second_made.wait(30)
+
+        yield call
+
+    def second() -> Part:
+        assert begun.wait(30)
+        yield second_made.set
+
+    def third() -> Part:
+        yield lambda: None
+
+    run(part() for part in (first, second, third))
+
+
+def test_arrays_of_a_call_are_free_as_soon_as_it_was_made() -> None:
+    """As above; that the helper has not seen the second call yet keeps none of its arrays alive."""
+    set_threads(2)
+    begun, second_made = threading.Event(), threading.Event()
+    arrays = [np.ones(10_000)]
+    ended = weakref.ref(arrays[0])
+
+    def first() -> Part:
+        def call() -> None:
+            begun.set()
+            assert second_made.wait(30)
+
+        yield call
+        assert ended() is None
+
+    def use(array: Any) -> None:
+        array.sum()
+        second_made.set()
+
+    def second() -> Part:
+        assert begun.wait(30)
+        yield partial(use, arrays.pop())
+
+    def third() -> Part:
+        yield lambda: None
+
+    run(part() for part in (first, second, third))
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_exception_in_a_part_drops_the_calls_that_nobody_has_begun(number: int, error: type[BaseException]) -> None:
     made: list[int] = []
@@ -158,12 +233,19 @@ def test_calls_may_run_parts_themselves(number: int) -> None:
     assert sorted(made) == [(i, j) for i in range(6) for j in range(6)]
 
 
-def test_helpers_see_the_callers_error_state(number: int) -> None:
-    zeros = np.zeros(4)
-    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
-        run(_parts(8, lambda i: 1 / zeros, []))
-    with np.errstate(divide="ignore"):
-        run(_parts(8, lambda i: 1 / zeros, []))
+def test_helpers_see_the_callers_context() -> None:
+    """So do they NumPy's error state."""
+    set_threads(3)
+    variable: ContextVar[str] = ContextVar("variable", default="not set")
+    variable.set("set")
+    together, seen = threading.Barrier(3, timeout=30), []
+
+    def call(i: int) -> None:
+        together.wait()
+        seen.append(variable.get())
+
+    run(_parts(3, call, []))
+    assert seen == ["set"] * 3
 
 
 def test_nothing_of_a_run_stays_alive(number: int) -> None:
@@ -247,11 +329,16 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
     run(_parts(9, lambda i: None, []))
     child = os.fork()
     if child == 0:
-        made: list[int] = []
+        together, made = threading.Barrier(3, timeout=30), list[int]()
+
+        def call(i: int) -> None:
+            together.wait()
+            made.append(i)
+
         try:
-            run(_parts(9, made.append, []))
+            run(_parts(3, call, []))
         finally:
-            os._exit(0 if sorted(made) == list(range(9)) else 1)
+            os._exit(0 if sorted(made) == [0, 1, 2] else 1)
     assert os.waitpid(child, 0)[1] == 0
 
 
