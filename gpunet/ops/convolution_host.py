@@ -44,11 +44,13 @@ def convolve(
     """
     x, weights = np.ascontiguousarray(x), _weights(w, b, sizes)
 
-    def part(block: Block) -> Part:
+    def multiply(block: Block, z: HostArray) -> None:  # the matrix is built where it is used, in one core's cache
         matrix = window_matrix(x, sizes, block, with_ones=b is not None)
+        _multiply(matrix, weights, out=_by_group(z, sizes))
+
+    def part(block: Block) -> Part:
         z = empty_host((*block.size, *sizes.y[2:]), x.dtype) if target is None else target[block]
-        yield partial(_multiply, matrix, weights, out=_by_group(z, sizes))
-        del matrix  # its memory is free for what `finish` needs
+        yield partial(multiply, block, z)
         finish(block, z)
 
     run(_with_long_call(part(block), sizes) for block in _blocks(sizes))
@@ -124,8 +126,13 @@ class _KernelGradient:
             np.add(self._sums, product, out=self._sums)
 
     def _multiply(self, block: Block, dz: Callable[[], HostArray], product: HostArray) -> Part:
-        matrix = window_matrix(self._x, self._sizes, block, self._with_bias).transpose(0, 2, 1)
-        yield partial(np.matmul, matrix, _by_group(dz(), self._sizes), out=product)
+        right = _by_group(dz(), self._sizes)
+
+        def multiply() -> None:
+            matrix = window_matrix(self._x, self._sizes, block, self._with_bias).transpose(0, 2, 1)
+            np.matmul(matrix, right, out=product)
+
+        yield multiply
 
     def write(self, dw: HostArray, db: HostArray | None) -> None:
         """Write the sums into dw and db."""
