@@ -43,6 +43,7 @@ NO_OPS = {
     "axes",
     "contract",
     "convolution_host",
+    "convolution_pooling_host",
     "erf",
     "flat",
     "im2col",

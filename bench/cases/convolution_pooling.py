@@ -19,8 +19,7 @@ from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import Geometry
 from gpunet.ops.convolution_pooling import (
     convolution_pooling,
-    convolution_pooling_input_gradient,
-    convolution_pooling_kernel_gradient,
+    convolution_pooling_gradients,
 )
 from gpunet.ops.trace import flops_of
 from gpunet.ops.windows import window_pads
@@ -51,12 +50,9 @@ def _cases() -> list[Case]:
         pads = window_pads(h, r, stride, 1, padding)
         geometry = Geometry(strides=(stride, stride), pads=(pads, pads))
         forward = flops_of(convolution_pooling, images, filters, bias, Activation.RELU, geometry, "same")
-        backward = flops_of(  # ReLU's gradient counts once
-            convolution_pooling_input_gradient,
-            *(dy, dy, dy, filters, Activation.LINEAR, geometry, "same", images.shape),
-        ) + flops_of(
-            convolution_pooling_kernel_gradient,
-            *(images, dy, dy, dy, Activation.RELU, geometry, "same", filters, bias),
+        backward = flops_of(
+            convolution_pooling_gradients,
+            *(images, dy, dy, dy, filters, Activation.RELU, geometry, "same", filters, bias),
         )
         winners = maxima  # a byte each
         for op, flops, touched in (

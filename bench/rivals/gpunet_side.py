@@ -118,8 +118,7 @@ class GpunetSide(Side):
         dw, db = empty_like(w), empty_like(b)
 
         def run() -> tuple[Any, ...]:
-            conv_pool.convolution_pooling_kernel_gradient(x, dy, saved, winner, *how, dw, db)
-            dx = conv_pool.convolution_pooling_input_gradient(dy, saved, winner, w, *how, x.shape)
+            dx = conv_pool.convolution_pooling_gradients(x, dy, saved, winner, w, *how, dw, db)
             return dx, dw, db
 
         return _op(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Unpack
 
@@ -139,17 +140,24 @@ class Conv2D(KernelLayer):
 
         def backward(dy: Array) -> Array | None:
             how = activation, geometry
-            if not self._is_trained:
-                return (
-                    convolution_input_gradient(dy, saved, w, *how, x.shape, scale)
-                    if self.needs_input_gradient
-                    else None
-                )
-            if not self.needs_input_gradient:
-                return self._add_gradients(partial(convolution_kernel_gradient, x, dy, saved, *how, scale=scale))
-            return self._add_gradients(partial(convolution_gradients, x, dy, saved, w, *how, scale=scale))
+            return self._backward(
+                partial(convolution_kernel_gradient, x, dy, saved, *how, scale=scale),
+                partial(convolution_input_gradient, dy, saved, w, *how, x.shape, scale),
+                partial(convolution_gradients, x, dy, saved, w, *how, scale=scale),
+            )
 
         return y, backward
+
+    def _backward(
+        self,
+        kernel: Callable[[Array, Array | None], None],
+        pixels: Callable[[], Array],
+        both: Callable[[Array, Array | None], Array],
+    ) -> Array | None:
+        """Run what is needed of kernel(dw, db), pixels() and both(dw, db); return dx if it is needed."""
+        if not self._is_trained:
+            return pixels() if self.needs_input_gradient else None
+        return self._add_gradients(both if self.needs_input_gradient else kernel)
 
     @property
     def sum_length(self) -> int | None:
@@ -164,13 +172,12 @@ class Conv2D(KernelLayer):
         y, saved, winner = convolution_pooling(x, w, b, *how)
 
         def backward(dy: Array) -> Array | None:
-            forward = dy, saved, winner
-            if not self._is_trained:
-                wanted = self.needs_input_gradient
-                return convolution_pooling_input_gradient(*forward, w, *how, x.shape) if wanted else None
-            if not self.needs_input_gradient:
-                return self._add_gradients(partial(convolution_pooling_kernel_gradient, x, *forward, *how))
-            return self._add_gradients(partial(convolution_pooling_gradients, x, *forward, w, *how))
+            given = dy, saved, winner
+            return self._backward(
+                partial(convolution_pooling_kernel_gradient, x, *given, *how),
+                partial(convolution_pooling_input_gradient, *given, w, *how, x.shape),
+                partial(convolution_pooling_gradients, x, *given, w, *how),
+            )
 
         return y, backward
 

@@ -143,7 +143,7 @@ class KernelLayer(Layer):
         return self.kernel.trainable or (self._bias is not None and self._bias.trainable)
 
     def _add_gradients(self, compute: Callable[[Array, Array | None], T]) -> T:
-        """Add the gradients that `compute(dw, db)` writes, db unless no bias is trained, and return its result."""
+        """Add the gradients that `compute(dw, db)` writes, and return its result; without a trained bias db is None."""
         dw = self.kernel.gradient_target()
         bias = self._bias if self._bias is not None and self._bias.trainable else None
         db = None if bias is None else bias.gradient_target()

@@ -26,7 +26,8 @@ from gpunet.layers.kernel_layer import KernelLayer
 from gpunet.layers.pooling import MaxPooling2D
 from gpunet.ops import trace
 from gpunet.ops.activation import Activation
-from gpunet.ops.convolution_pooling import LONGEST_SUM, POOL
+from gpunet.ops.convolution_pooling import LONGEST_SUM
+from gpunet.ops.windows import POOL
 
 
 @dataclass(frozen=True)

@@ -198,12 +198,7 @@ def convolution_kernel_gradient(
     """
     where = "convolution_kernel_gradient"
     device = contract.floats(where, x=x, dy=dy, saved=saved, dw=dw, db=db)
-    contract.has_rank(where, "x", x, 4, "(N, H, W, C)")
-    sizes = sizes_of(where, x.shape, dw.shape, geometry)
-    contract.has_shape(where, "dy", dy, sizes.y)
-    contract.has_shape(where, "saved", saved, sizes.y)
-    contract.is_output(where, dw.shape, dw=dw)
-    contract.is_output(where, dw.shape[3:], db=db)
+    sizes = _checked_sizes(where, x, dy, saved, dw.shape, geometry, dw, db)
     if device.kind is Kind.CPU:
         kernel_gradient_host(x, dz_host(dy, saved, activation, scale), sizes, dw, db)
         return
@@ -237,16 +232,24 @@ def convolution_gradients(
     """
     where = "convolution_gradients"
     device = contract.floats(where, x=x, dy=dy, saved=saved, w=w, dw=dw, db=db)
-    if device.kind is not Kind.CPU:
-        convolution_kernel_gradient(x, dy, saved, activation, geometry, dw, db, scale)
-        return convolution_input_gradient(dy, saved, w, activation, geometry, x.shape, scale)
+    sizes = _checked_sizes(where, x, dy, saved, w.shape, geometry, dw, db)
+    if device.kind is Kind.CPU:
+        return gradients_host(x, dz_host(dy, saved, activation, scale), w, sizes, dw, db)
+    convolution_kernel_gradient(x, dy, saved, activation, geometry, dw, db, scale)
+    return convolution_input_gradient(dy, saved, w, activation, geometry, x.shape, scale)
+
+
+def _checked_sizes(
+    where: str, x: Array, dy: Array, saved: Array, w: Shape, geometry: Geometry, dw: Array, db: Array | None
+) -> Sizes:
+    """Return the sizes for filters of shape `w`; ValueError if what a convolution's gradients take does not fit."""
     contract.has_rank(where, "x", x, 4, "(N, H, W, C)")
-    sizes = sizes_of(where, x.shape, w.shape, geometry)
+    sizes = sizes_of(where, x.shape, w, geometry)
     contract.has_shape(where, "dy", dy, sizes.y)
     contract.has_shape(where, "saved", saved, sizes.y)
-    contract.is_output(where, w.shape, dw=dw)
-    contract.is_output(where, w.shape[3:], db=db)
-    return gradients_host(x, dz_host(dy, saved, activation, scale), w, sizes, dw, db)
+    contract.is_output(where, w, dw=dw)
+    contract.is_output(where, w[3:], db=db)
+    return sizes
 
 
 def sizes_of(where: str, x: Shape, w: Shape, geometry: Geometry) -> Sizes:

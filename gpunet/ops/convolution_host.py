@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 # Of taps, in one product: how exact a longer sum is depends on the version of BLAS. OpenBLAS 0.3.34 is half as exact as
 # 0.3.31 at 1008 terms.
 _LONGEST_SUM = 384
-_SHORT_SUM = 64  # of taps: below, a product takes less time than what is done with its result
+# Of taps. A product of 9, as in a first layer, takes less time than the pooling of its result: below this the long call
+# is all of a part.
+_SHORT_SUM = 64
 
 # Returns dz of a block, of shape (images, rows, Q, F).
 BlockOfDz: TypeAlias = Callable[[Block], HostArray]
@@ -40,7 +42,8 @@ def convolve(
 ) -> None:
     """Compute z, the convolution of x and w plus b, and let `finish` take (block, z of the block) at once.
 
-    The z of a block is a part of `target`, (N, P, Q, F), if there is one, and is gone after `finish` else.
+    The z of a block is a part of `target`, (N, P, Q, F), if there is one, and is gone after `finish` else. `finish` may
+    be called in any thread, for several blocks at the same time.
     """
     x, weights = np.ascontiguousarray(x), _weights(w, b, sizes)
 

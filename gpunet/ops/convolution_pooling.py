@@ -7,33 +7,27 @@ a block is in the cache. dz, the gradient of the convolution before its activati
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
 from gpunet import arguments
-from gpunet.backend.arrays import Array, HostArray, Kind, Shape, common_device, contiguous, empty, empty_like
+from gpunet.backend.arrays import Array, Kind, Shape, common_device, contiguous, empty
 from gpunet.backend.launch import ceil_div
-from gpunet.backend.memory import empty_host
 from gpunet.ops import contract, tiles
-from gpunet.ops.activation import Activation, activate_host, gradient_host, unread_by_gradients
+from gpunet.ops.activation import Activation, unread_by_gradients
 from gpunet.ops.convolution import Geometry, Sizes, sizes_of
-from gpunet.ops.convolution_host import BlockOfDz, convolve, gradients_host, input_gradient_host, kernel_gradient_host
-from gpunet.ops.im2col import Block, runs
+from gpunet.ops.convolution_host import gradients_host, input_gradient_host, kernel_gradient_host
+from gpunet.ops.convolution_pooling_host import WINDOW, convolution_pooling_host, pooled_dz_host
 from gpunet.ops.trace import op
-from gpunet.ops.windows import PADDINGS
+from gpunet.ops.windows import PADDINGS, POOL
 
-POOL = 2  # the size and the stride of the pooling's windows, in both directions
 # Of taps. Longer sums may be split, and kernels keep parts of them in memory; they take so much arithmetic that the
 # memory traffic saved would hardly show.
 LONGEST_SUM = tiles.LONGEST_UNSPLIT
 
 _FILE = "convolution_pooling.cu"
 _GRADIENT_FILE = "convolution_pooling_gradient.cu"
-_WINDOW = POOL * POOL
-_NUMBERS = np.arange(_WINDOW, dtype=np.uint8).reshape(-1, 1, 1, 1, 1)  # of the elements of a window
 
 
 def _flops(x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry, padding: str) -> int:
@@ -114,10 +108,10 @@ def convolution_pooling(
     z = empty(shape, x.dtype, device) if activation.saves_input else None
     winner = empty(shape, np.uint8, device)
     if device.kind is Kind.CPU:
-        _convolution_pooling_host(x, w, b, y, z, winner, activation, sizes)
+        convolution_pooling_host(x, w, b, y, z, winner, activation, sizes)
     else:
-        rows = _WINDOW * y.size // shape[3]
-        plan = tiles.plan(rows, sizes.group_filters, sizes.taps, x.dtype, geometry.groups, _WINDOW)
+        rows = WINDOW * y.size // shape[3]
+        plan = tiles.plan(rows, sizes.group_filters, sizes.taps, x.dtype, geometry.groups, WINDOW)
         inputs = (contiguous(x), contiguous(w), None if b is None else contiguous(b))
         args = (*inputs, y, z, winner, *shape[1:3], *sizes.kernel_arguments())
         tiles.run(_FILE, where, plan, args, x.dtype, activation)
@@ -145,7 +139,7 @@ def convolution_pooling_input_gradient(
     shape = _pooled_shape(where, sizes, padding)
     _check_pooled(where, shape, dy, saved, winner)
     if device.kind is Kind.CPU:
-        return input_gradient_host(_dz_host(dy, saved, winner, activation, sizes), w, sizes)
+        return input_gradient_host(pooled_dz_host(dy, saved, winner, activation, sizes), w, sizes)
     dx = empty(sizes.x, dy.dtype, device)
     r, s, group_channels, _ = w.shape
     plan = tiles.plan(dx.size // dx.shape[3], group_channels, r * s * sizes.group_filters, dy.dtype, geometry.groups)
@@ -184,7 +178,7 @@ def convolution_pooling_kernel_gradient(
     contract.is_output(where, dw.shape, dw=dw)
     contract.is_output(where, dw.shape[3:], db=db)
     if device.kind is Kind.CPU:
-        kernel_gradient_host(x, _dz_host(dy, saved, winner, activation, sizes), sizes, dw, db)
+        kernel_gradient_host(x, pooled_dz_host(dy, saved, winner, activation, sizes), sizes, dw, db)
         return
     (n, p, q, filters), with_bias = sizes.y, db is not None
     plan = tiles.plan(sizes.taps, sizes.group_filters, n * p * q, x.dtype, geometry.groups)
@@ -217,15 +211,15 @@ def convolution_pooling_gradients(
     """
     where = "convolution_pooling_gradients"
     device = contract.floats(where, x=x, dy=dy, saved=saved, w=w, dw=dw, db=db)
-    if device.kind is not Kind.CPU:
-        convolution_pooling_kernel_gradient(x, dy, saved, winner, activation, geometry, padding, dw, db)
-        return convolution_pooling_input_gradient(dy, saved, winner, w, activation, geometry, padding, x.shape)
     contract.has_rank(where, "x", x, 4, "(N, H, W, C)")
     sizes = sizes_of(where, x.shape, w.shape, geometry)
     _check_pooled(where, _pooled_shape(where, sizes, padding), dy, saved, winner)
     contract.is_output(where, w.shape, dw=dw)
     contract.is_output(where, w.shape[3:], db=db)
-    return gradients_host(x, _dz_host(dy, saved, winner, activation, sizes), w, sizes, dw, db)
+    if device.kind is Kind.CPU:
+        return gradients_host(x, pooled_dz_host(dy, saved, winner, activation, sizes), w, sizes, dw, db)
+    convolution_pooling_kernel_gradient(x, dy, saved, winner, activation, geometry, padding, dw, db)
+    return convolution_pooling_input_gradient(dy, saved, winner, w, activation, geometry, padding, x.shape)
 
 
 def _pooled_shape(where: str, sizes: Sizes, padding: str) -> Shape:
@@ -253,102 +247,3 @@ def _check_pooled(where: str, shape: Shape, dy: Array, saved: Array, winner: Arr
     for name, array in (("dy", dy), ("saved", saved), ("winner", winner)):
         contract.has_shape(where, name, array, shape)
     contract.has_dtype(where, "winner", winner, np.uint8)
-
-
-def _convolution_pooling_host(
-    x: HostArray,
-    w: HostArray,
-    b: HostArray | None,
-    y: HostArray,
-    saved: HostArray | None,
-    winner: HostArray,
-    activation: Activation,
-    sizes: Sizes,
-) -> None:
-    """Fill y, winner, and saved if it is wanted, block by block of z."""
-
-    def finish(block: Block, z: HostArray) -> None:
-        part = block.images, _windows_in(block, y)
-        if not y[part].size:  # one last row, which no window takes
-            return
-        values = z
-        if activation not in (Activation.LINEAR, Activation.RELU):
-            values = empty_like(z)
-            activate_host(z, activation, out=values)
-        _maxima(_elements(values, y[part].shape), y[part], winner[part], activation)
-        if saved is not None:
-            elements = _elements(z, y[part].shape)
-            saved[part] = np.take_along_axis(elements, winner[part][np.newaxis], axis=0)[0]
-
-    convolve(x, w, b, sizes, finish)
-
-
-def _windows_in(block: Block, y: HostArray) -> slice:
-    """Return the windows over the rows of `block`, the first of which is even."""
-    return slice(block.rows.start // POOL, min(ceil_div(block.rows.stop, POOL), y.shape[1]))
-
-
-def _elements(z: HostArray, shape: Shape) -> HostArray:
-    """Return the elements of the windows of `z` (N, P, Q, F), as (4, *shape); those outside are -infinity."""
-    elements = empty_host((_WINDOW, *shape), z.dtype)
-    if shape[1] * POOL > z.shape[1] or shape[2] * POOL > z.shape[2]:
-        elements[...] = -np.inf
-    for pixels, element in _pixels_and_elements(z, elements):
-        element[...] = pixels
-    return elements
-
-
-def _pixels_and_elements(z: HostArray, elements: HostArray) -> Iterator[tuple[HostArray, HostArray]]:
-    """Yield views of `z` (N, P, Q, F) and of `elements` (4, N, U, V, F) that go together; of each pixel, one run."""
-    (n, p, q, f), (_, _, u, v, _) = z.shape, elements.shape
-    pixels = runs(z, (n, p, q), (p * q * f, q * f, f), f)
-    by_number = runs(elements, (_WINDOW, n, u, v), (n * u * v * f, u * v * f, v * f, f), f)
-    for number in range(_WINDOW):
-        r, s = divmod(number, POOL)
-        inside = pixels[:, r : POOL * u : POOL, s : POOL * v : POOL]
-        yield inside, by_number[number, :, : inside.shape[1], : inside.shape[2]]
-
-
-def _maxima(elements: HostArray, y: HostArray, winner: HostArray, activation: Activation) -> None:
-    """Fill y and winner from the elements of windows, (4, *shape of y): f(z), or z itself if f is ReLU."""
-    np.maximum.reduce(elements, axis=0, out=y)
-    if activation is Activation.RELU:  # the greatest f(z) is f of the greatest z
-        activate_host(y, activation, out=y)
-    if np.isnan(y.max()):
-        if activation is Activation.RELU:
-            activate_host(elements, activation, out=elements)
-        winner[...] = elements.argmax(axis=0)  # the first NaN, if there is one; three times slower
-        return
-    # The number of the first maximum is how many elements come before it: those that are smaller, as are all before.
-    smaller = empty_host((_WINDOW - 1, *y.shape), np.bool_)
-    np.less(elements[:-1], y, out=smaller)
-    if activation is Activation.RELU:  # of nothing but zeros the first is the maximum
-        smaller[0] &= np.greater(y, 0, out=empty_host(y.shape, np.bool_))
-    for before, after in itertools.pairwise(smaller):
-        after &= before
-    np.add.reduce(smaller.view(np.uint8), axis=0, dtype=np.uint8, out=winner)
-
-
-def _dz_host(dy: HostArray, saved: HostArray, winner: HostArray, activation: Activation, sizes: Sizes) -> BlockOfDz:
-    """Return the function that computes dz for a block: dy f'(z) at the winners, 0 elsewhere."""
-    bits = np.dtype(f"i{dy.itemsize}")
-
-    def dz_of(block: Block) -> HostArray:
-        part = block.images, _windows_in(block, dy)
-        winners, dmaxima = winner[part], dy[part]
-        won = np.equal(winners, _NUMBERS, out=empty_host((_WINDOW, *winners.shape), np.bool_))
-        if activation is Activation.RELU:
-            won &= np.greater(saved[part], 0, out=empty_host(winners.shape, np.bool_))
-        else:
-            dmaxima = gradient_host(dmaxima, saved[part], activation)
-        # Bits times 0 or 1: exact for infinities, and much faster than numpy.where, which branches.
-        elements = empty_host(won.shape, dy.dtype)
-        np.multiply(dmaxima.view(bits), won, out=elements.view(bits))
-        dz = empty_host((*block.size, *sizes.y[2:]), dy.dtype)
-        dz[:, POOL * winners.shape[1] :] = 0
-        dz[:, :, POOL * winners.shape[2] :] = 0
-        for pixels, element in _pixels_and_elements(dz, elements):
-            pixels[...] = element
-        return dz
-
-    return dz_of

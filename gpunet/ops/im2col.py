@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gpunet.ops.convolution import Sizes
 
 # Of the matrix. Smaller blocks would fit a core's second-level cache, but threads that call NumPy more often wait more
-# often for Python's lock; and a product is as fast from the third level.
+# often for Python's lock; and a product is nearly as fast from the third level.
 _LARGEST_BLOCK = 2**21
 _SMALLEST_BLOCK = 2**19  # another thread would hardly be awake in the time that less of it takes
 _BLOCKS = 4  # cut for so many threads, if blocks do not get too small
@@ -57,8 +57,8 @@ def blocks(images: int, rows: int, row_bytes: int) -> list[Block]:
 def runs(values: HostArray, shape: Shape, strides: Shape, length: int, offset: int = 0) -> HostArray:
     """Return a view of C-contiguous `values` as an array of runs, each of `length` elements.
 
-    `strides` and `offset` count elements. An element of the view is a whole run, which NumPy copies at once: twice as
-    fast as element by element. Writing into a view is for views whose runs do not overlap.
+    `strides` and `offset` count elements. An element of the view is a whole run, which NumPy copies at once: that is
+    faster than a last axis, the more so the shorter it is. Only views whose runs do not overlap may be written to.
     """
     size = values.itemsize
     run = np.dtype((np.void, length * size))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from gpunet import arguments
 
 PADDINGS = ("valid", "same")
+POOL = 2  # size and stride, in both directions, of the pooling that a convolution can do too
 
 
 def output_size(size: int, kernel: int, stride: int, dilation: int, padding: str, where: str = "window") -> int:
