@@ -34,7 +34,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.misses = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer, which may run inside, may want an array too
         self._free: defaultdict[int, list[Block]] = defaultdict(list)
         self._leases: dict[int, weakref.ref[npt.NDArray[Any]]] = {}  # by the id of an array that is alive
         self._returned: deque[tuple[int, Block]] = deque()  # of arrays that have ended: sizes and blocks
