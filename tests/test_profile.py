@@ -235,7 +235,7 @@ def test_the_table() -> None:
     assert str(_profile()).splitlines() == [
         "m: a training step of 2 samples, float32, on cpu",
         "(a machine; medians of 3 steps)",
-        "Measured limits: 1 GFLOP/s, 10 GB/s (one thread).",
+        "Measured limits: 1 GFLOP/s, 10 GB/s.",
         "layer  op     pass     shapes         time  of step  FLOP/s   B/s  of limit",
         "dense  dense  forward  2x3, 3x4, 4    2 ms    50.0%     2 G  48 k      200%",
         "data   batch  forward  2            500 us    12.5%       -   2 M        0%",

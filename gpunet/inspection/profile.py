@@ -104,8 +104,7 @@ class Profile:
             yield "The times are those of the emulator: they say nothing about a GPU."
         elif self.device.startswith("cuda"):
             yield "Ops are timed one by one; a short one takes as long as the host needs to launch it."
-        limits = f"{rate(self.roofline.flops)}FLOP/s, {rate(self.roofline.bandwidth)}B/s"
-        yield f"Measured limits: {limits}{' (one thread)' if self.device == 'cpu' else ''}."
+        yield f"Measured limits: {rate(self.roofline.flops)}FLOP/s, {rate(self.roofline.bandwidth)}B/s."
 
     def _totals(self, shown: int) -> Iterator[str]:
         hidden = self.rows[shown:]
