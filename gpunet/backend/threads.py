@@ -37,6 +37,7 @@ LongCall: TypeAlias = Callable[[], object]
 Part: TypeAlias = Generator[LongCall, None, None]
 
 _VARIABLE = "GPUNET_THREADS"
+_WAITING = 2  # parts that wait for their call, a thread: whoever has made one finds the next, while this thread is busy
 
 
 def set_threads(threads: int) -> None:
@@ -98,7 +99,7 @@ def _run_with(helpers: int, parts: Iterable[Part]) -> None:
             if waiting:
                 offered.put((waiting[-1][1], copy_context()))
             waiting.append((part, _Call(next(part))))
-            if len(waiting) > helpers + 1:
+            if len(waiting) > _WAITING * (helpers + 1):
                 _end_first(waiting)
         offered.put((waiting[-1][1], copy_context()))
         while waiting:
