@@ -217,6 +217,7 @@ def test_blocks() -> None:
     ]
     rows = [slice(0, 4), slice(4, 7)]
     assert im2col.blocks(2, 7, 2**19) == [(slice(image, image + 1), cut) for image in range(2) for cut in rows]
+    assert [block.size[1] for block in im2col.blocks(1, 32, 9 * 2**13)] == [16, 16]  # not 28 and 4
     assert [block.images.stop for block in im2col.blocks(32, 1, 2**16)] == [8, 16, 24, 32]
     assert [block.images.stop for block in im2col.blocks(12, 1, 2**16)] == [12]
     assert [block.size for block in im2col.blocks(3, 5, 1)] == [(3, 5)]

@@ -8,11 +8,13 @@ are called n p q (image and place of the window), r s (place in the window), g c
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gpunet.backend.arrays import HostArray, Shape
+from gpunet.backend.launch import ceil_div
 from gpunet.backend.memory import empty_host, full_host
 
 if TYPE_CHECKING:
@@ -40,18 +42,21 @@ class Block(NamedTuple):
 def blocks(images: int, rows: int, row_bytes: int) -> list[Block]:
     """Cut images of `rows` rows, for each of which the matrix has `row_bytes`, into blocks, in order.
 
-    Blocks of whole images are of about the same size. Rows of one image come in pairs: no window of a pooling by 2 x 2
-    is cut.
+    Blocks are of about the same size. Rows of one image come in pairs: no window of a pooling by 2 x 2 is cut.
     """
     size = rows * row_bytes
     if size > _LARGEST_BLOCK:
-        step = max(_LARGEST_BLOCK // (2 * row_bytes), 1) * 2
-        cuts = [slice(row, min(row + step, rows)) for row in range(0, rows, step)]
+        pairs = ceil_div(rows, 2)
+        cuts = [slice(2 * a, min(2 * b, rows)) for a, b in _evenly(pairs, min(ceil_div(size, _LARGEST_BLOCK), pairs))]
         return [Block(slice(image, image + 1), cut) for image in range(images) for cut in cuts]
     at_least = min(images * size // _SMALLEST_BLOCK, _BLOCKS)
-    count = min(max(-(-images * size // _LARGEST_BLOCK), at_least, 1), images)
-    ends = [images * number // count for number in range(count + 1)]
-    return [Block(slice(start, stop), slice(0, rows)) for start, stop in itertools.pairwise(ends)]
+    count = min(max(ceil_div(images * size, _LARGEST_BLOCK), at_least, 1), images)
+    return [Block(slice(start, stop), slice(0, rows)) for start, stop in _evenly(images, count)]
+
+
+def _evenly(length: int, count: int) -> Iterator[tuple[int, int]]:
+    """Cut a range into `count` parts of about the same length, and yield their ends."""
+    return itertools.pairwise(length * number // count for number in range(count + 1))
 
 
 def runs(values: HostArray, shape: Shape, strides: Shape, length: int, offset: int = 0) -> HostArray:
