@@ -15,15 +15,13 @@ import numpy as np
 from gpunet.backend.arrays import HostArray, empty_like
 from gpunet.backend.memory import empty_host
 from gpunet.backend.threads import Part, run, run_alone
+from gpunet.ops import products
 from gpunet.ops.activation import Activation, activate_host, gradient_host
 from gpunet.ops.im2col import Block, blocks, runs, window_matrix
 
 if TYPE_CHECKING:
     from gpunet.ops.convolution import Sizes
 
-# Of taps, in one product: how exact a longer sum is depends on the version of BLAS. OpenBLAS 0.3.34 is half as exact as
-# 0.3.31 at 1008 terms.
-_LONGEST_SUM = 384
 # Of taps. A product of 9, as in a first layer, takes less time than the pooling of its result: below this the long call
 # is all of a part.
 _SHORT_SUM = 64
@@ -49,7 +47,7 @@ def convolve(
 
     def multiply(block: Block, z: HostArray) -> None:  # the matrix is built where it is used, in one core's cache
         matrix = window_matrix(x, sizes, block, with_ones=b is not None)
-        _multiply(matrix, weights, out=_by_group(z, sizes))
+        products.multiply(matrix, weights, out=_by_group(z, sizes))
 
     def part(block: Block) -> Part:
         z = empty_host((*block.size, *sizes.y[2:]), x.dtype) if target is None else target[block]
@@ -132,8 +130,9 @@ class _KernelGradient:
         right = _by_group(dz(), self._sizes)
 
         def multiply() -> None:
-            matrix = window_matrix(self._x, self._sizes, block, self._with_bias).transpose(0, 2, 1)
-            np.matmul(matrix, right, out=product)
+            products.multiply_transposed(
+                window_matrix(self._x, self._sizes, block, self._with_bias), right, out=product
+            )
 
         yield multiply
 
@@ -160,7 +159,7 @@ def _adding_rows(w: HostArray, sizes: Sizes) -> PixelsOfBlock:
     A row of its matrix is what the S taps of a filter's row have seen a pixel with, dz of S windows, or 0 outside.
     """
     (r, s, c, f), (_, h, width, _), q, geometry = sizes.w, sizes.x, sizes.y[2], sizes.geometry
-    weights = w.transpose(1, 3, 0, 2).reshape(1, s * f, r * c)
+    weights = w.transpose(0, 1, 3, 2).reshape(r, s * f, c)
     places = [_places(width, q, 1, i * geometry.dilation[1] - geometry.pads[1][0]) for i in range(s)]
 
     def part(block: Block, dz: HostArray, dx: HostArray) -> Part:
@@ -172,14 +171,14 @@ def _adding_rows(w: HostArray, sizes: Sizes) -> PixelsOfBlock:
             lines[:, columns, i] = source[:, windows]
             seen[:, :, : columns.start, i] = 0
             seen[:, :, columns.stop :, i] = 0
-        product = empty_host((images, rows, width, r, c), w.dtype)
-        yield partial(_multiply, seen.reshape(1, -1, s * f), weights, out=product.reshape(1, -1, r * c))
+        terms = empty_host((r, images, rows, width, c), w.dtype)
+        yield partial(products.multiply, seen.reshape(1, -1, s * f), weights, out=terms.reshape(r, -1, c))
         if block.rows.start == 0:
             dx[...] = 0
         for i in range(r):
             pixels, windows = _rows(block, h, sizes, i)
             place = dx[:, pixels]
-            np.add(place, product[:, windows, :, i], out=place)
+            np.add(place, terms[i, :, windows], out=place)
 
     return part
 
@@ -193,15 +192,15 @@ def _adding_taps(w: HostArray, sizes: Sizes) -> PixelsOfBlock:
 
     def part(block: Block, dz: HostArray, dx: HostArray) -> Part:
         images, rows = block.size
-        products = empty_host((r, s, images, rows, q, channels), w.dtype)
-        by_tap = products.reshape(r * s, -1, groups, group_channels).transpose(2, 0, 1, 3)
+        terms = empty_host((r, s, images, rows, q, channels), w.dtype)
+        by_tap = terms.reshape(r * s, -1, groups, group_channels).transpose(2, 0, 1, 3)
         yield partial(np.matmul, _by_group(dz, sizes)[:, np.newaxis], weights, out=by_tap)
         if block.rows.start == 0:
             dx[...] = 0
         for i, j in itertools.product(range(r), range(s)):
             (pixels, windows), (columns, across) = _rows(block, h, sizes, i), _places(width, q, step, j * apart - left)
             place = dx[:, pixels, columns]
-            np.add(place, products[i, j, :, windows, across], out=place)
+            np.add(place, terms[i, j, :, windows, across], out=place)
 
     return part
 
@@ -238,14 +237,6 @@ def _blocks(sizes: Sizes) -> list[Block]:
 def _by_group(y: HostArray, sizes: Sizes) -> HostArray:
     """Return contiguous `y` (..., F) as a view (groups, pixels, F / groups)."""
     return y.reshape(-1, sizes.geometry.groups, sizes.group_filters).transpose(1, 0, 2)
-
-
-def _multiply(matrix: HostArray, weights: HostArray, out: HostArray) -> None:
-    """out = matrix weights, by sums of at most _LONGEST_SUM terms that are added up, as in gemm.cuh."""
-    np.matmul(matrix[..., :_LONGEST_SUM], weights[:, :_LONGEST_SUM], out=out)
-    for first in range(_LONGEST_SUM, weights.shape[1], _LONGEST_SUM):
-        terms = slice(first, first + _LONGEST_SUM)
-        out += np.matmul(matrix[..., terms], weights[:, terms], out=empty_host(out.shape, out.dtype))
 
 
 def _weights(w: HostArray, b: HostArray | None, sizes: Sizes) -> HostArray:
