@@ -133,11 +133,11 @@ def is_array(value: object) -> bool:
 
 def common_device(where: str, **arrays: Array | None) -> Device:
     """Return the one device of all `arrays` that are not None; TypeError that names them if they differ."""
-    devices = {name: device_of(array) for name, array in arrays.items() if array is not None}
-    if len(set(devices.values())) != 1:
-        places = ", ".join(f"{name} on {device}" for name, device in devices.items())
+    devices = [device_of(array) for array in arrays.values() if array is not None]
+    if devices.count(devices[0]) != len(devices):
+        places = ", ".join(f"{name} on {device_of(array)}" for name, array in arrays.items() if array is not None)
         raise TypeError(f"{where}: all arrays must be on one device; got {places}; copy with gpunet.to_device")
-    return next(iter(devices.values()))
+    return devices[0]
 
 
 def empty(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:

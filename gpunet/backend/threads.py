@@ -74,7 +74,7 @@ def run(parts: Iterable[Part]) -> None:
 
     An exception, of a part or of its call, ends the run, once no thread is busy with it, and is raised here.
     """
-    with one_blas_thread():
+    with _blas:
         helpers = get_threads() - 1
         remaining = iter(parts)
         first = list(itertools.islice(remaining, 2))
@@ -193,11 +193,8 @@ def one_blas_thread() -> Iterator[None]:
     That holds for the whole process, until the last such block ends, in any thread; then the library has as many
     threads as before the first.
     """
-    _blas.enter()
-    try:
+    with _blas:
         yield
-    finally:
-        _blas.leave()
 
 
 class _Blas:
@@ -208,14 +205,14 @@ class _Blas:
         self._inside = 0
         self._limit: Any = None
 
-    def enter(self) -> None:
+    def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
                 _end_control()
                 self._limit = _limit_blas()
             self._inside += 1
 
-    def leave(self) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:

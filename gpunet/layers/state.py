@@ -62,8 +62,12 @@ class LayerState:
     @property
     def device(self) -> Device:
         """Where the weights lie, or will: until the layer is built, the current device."""
-        weights = self._trained or self._fixed or self.weights
-        return weights[0].device if weights else self._device or current_device()
+        weight = self._any_weight()
+        return self._device or current_device() if weight is None else weight.device
+
+    def _any_weight(self) -> Parameter | None:
+        own = self._trained or self._fixed
+        return own[0] if own else next(filter(None, (layer._any_weight() for layer in self.sublayers)), None)
 
     @property
     def sublayers(self) -> Sequence[LayerState]:

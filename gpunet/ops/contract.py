@@ -16,14 +16,17 @@ def floats(where: str, **arrays: Array | None) -> Device:
     TypeError unless they lie on one device and are all float32 or all float64; ValueError if one has no elements.
     """
     device = common_device(where, **arrays)
-    given = {name: array for name, array in arrays.items() if array is not None}
-    for name, array in given.items():
+    dtypes = []
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        dtypes.append(array.dtype)
         if array.dtype not in _FLOATS:
             raise TypeError(f"{where}: {name} must be float32 or float64; got {array.dtype}")
         if array.size == 0:
             raise ValueError(f"{where}: {name} must have at least one element; got shape {array.shape}")
-    if len({array.dtype for array in given.values()}) > 1:
-        listed = ", ".join(f"{name} of {array.dtype}" for name, array in given.items())
+    if dtypes.count(dtypes[0]) != len(dtypes):
+        listed = ", ".join(f"{name} of {array.dtype}" for name, array in arrays.items() if array is not None)
         raise TypeError(f"{where}: all arrays must have one dtype; got {listed}")
     return device
 

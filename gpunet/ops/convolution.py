@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gpunet import arguments
 from gpunet.backend.arrays import Array, Kind, Shape, contiguous, empty
@@ -252,6 +253,7 @@ def _checked_sizes(
     return sizes
 
 
+@lru_cache  # a step asks at every op, for the same few
 def sizes_of(where: str, x: Shape, w: Shape, geometry: Geometry) -> Sizes:
     """Return the sizes of a convolution of images `x` with filters `w`; ValueError if they do not fit."""
     if len(x) != 4:
