@@ -14,7 +14,8 @@
 // Memory:   reads as convolution.cu; stores y, a fourth of f(z), and a byte for each element of it. Neighbouring
 //           threads copy neighbouring taps of x, and store neighbouring filters
 // Edges:    as convolution.cu. Where out_height or out_width is odd, a window of 'same' has only what lies inside, and
-//           pixels at the edge are in no window of 'valid'. A NaN is greater than any number. b, saved may be null
+//           pixels at the edge are in no window of 'valid'. A NaN is greater than any number. b, saved and winner may be
+//           null; without winner saved is not stored either
 // Numerics: fma in one chain, in the order of convolution.cu. That file ends a chain after CHUNK terms: with at most
 //           so many taps the bits are those of convolution.cu and pooling.cu
 // Cost:     that of convolution.cu, and 3 comparisons a window; at least 4 (size of x + size of w) + 5 (size of y)
@@ -119,6 +120,7 @@ struct StoreMaxima {
     }
     __device__ inline void store(Index offset, Index n, const Maximum& best) const {
         store_pack(y + offset, best.y, columns - n);
+        if (winner == nullptr) return;  // nor is z wanted
         store_pack(winner + offset, best.winner, columns - n);
         if (SAVES_INPUT) store_pack(saved + offset, best.z, columns - n);
     }
@@ -144,7 +146,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const StoreMaxima store_maxima{b != nullptr ? b + first_filter : nullptr,
                                    y + first_filter,
                                    saved != nullptr ? saved + first_filter : nullptr,
-                                   winner + first_filter,
+                                   winner != nullptr ? winner + first_filter : nullptr,
                                    images * pooled_height * pooled_width,
                                    pooled,
                                    g.out_height,

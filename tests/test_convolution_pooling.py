@@ -30,6 +30,7 @@ from gpunet.ops.convolution_pooling import (
     convolution_pooling_gradients,
     convolution_pooling_input_gradient,
     convolution_pooling_kernel_gradient,
+    convolution_pooling_value,
 )
 from gpunet.ops.pooling import max_pooling, max_pooling_gradient
 
@@ -225,6 +226,15 @@ def test_both_gradients_at_once_have_the_bits_of_one_after_the_other(device: Dev
         checks.assert_same_bits(convolution_pooling_gradients(x, dy, saved, winner, w, *how, *both), dx)
         checks.assert_same_bits(both[0], dw)
         checks.assert_same_bits(both[1], db)
+
+
+@pytest.mark.parametrize("activation", [RELU, LINEAR, GELU, Activation.TANH])
+def test_the_value_alone_has_the_same_bits(device: Device, activation: Activation) -> None:
+    for case in CASES:
+        x, w, b = checks.on(device, *_arrays(*CASES[case])[:3])
+        how = (activation, *CASES[case][2:])
+        y, _, _ = convolution_pooling(x, w, b, *how)
+        checks.assert_same_bits(convolution_pooling_value(x, w, b, *how), y)
 
 
 def test_without_bias(device: Device) -> None:

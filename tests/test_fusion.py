@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import checks
@@ -35,20 +36,21 @@ def _model(*activation: Any) -> Sequential:
 
 @pytest.mark.parametrize("make", [ReLU, lambda: Activation("gelu"), lambda: Activation("elu")])
 def test_results_do_not_change(device: Device, make: Any) -> None:
-    """The bits are the same: the formulas are, and the sums are added in the same order."""
+    """The bits are the same: the formulas are, and the sums are added in the same order; in inference too."""
     results = []
-    for fuse in (True, False):
+    for fuse, training in itertools.product((True, False), repeat=2):
         model = _model(make(), make())
         model.set_weights([0.5 * checks.normal(*w.shape, seed=n) for n, w in enumerate(model.get_weights())])
         model.fuse = fuse
         x = checks.on(device, checks.normal(3, 6, 5, 2))
         model.prepare_gradients(needs_input_gradient=True)
-        y, backward = model.forward(x, training=True)
+        y, backward = model.forward(x, training)
         dx = backward(checks.on(device, checks.normal(3, 2, seed=9)))
         results.append([y, dx, *(w.gradient for w in model.trainable_weights)])
         assert len(fusion.units(model.layers, model.fuse)) == (4 if fuse else 7)
-    for one, other in zip(*results, strict=True):
-        checks.assert_same_bits(one, other)
+    for one, *others in zip(*results, strict=True):
+        for other in others:
+            checks.assert_same_bits(one, other)
 
 
 def test_a_fused_activation_is_not_run_by_itself(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,7 @@ NO_OPS = {
     "flat",
     "im2col",
     "labels",
+    "products",
     "tiles",
     "trace",
     "update",

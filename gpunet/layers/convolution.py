@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Unpack
+from functools import lru_cache, partial
+from typing import Any, TypeAlias, Unpack
 
 from gpunet import arguments
 from gpunet.backend.arrays import Array
@@ -28,9 +28,12 @@ from gpunet.ops.convolution_pooling import (
     convolution_pooling_gradients,
     convolution_pooling_input_gradient,
     convolution_pooling_kernel_gradient,
+    convolution_pooling_value,
 )
 from gpunet.ops.dropping import Dropping
 from gpunet.ops.windows import output_size, window_pads
+
+_Pair: TypeAlias = tuple[int, int]
 
 
 class Conv2D(KernelLayer):
@@ -124,9 +127,8 @@ class Conv2D(KernelLayer):
         return list(zip(self.kernel_size, self.strides, self.dilation_rate, strict=True))
 
     def _geometry(self, height: int, width: int) -> Geometry:
-        rows, columns = self._windows
-        pads = (window_pads(height, *rows, self.padding), window_pads(width, *columns, self.padding))
-        return Geometry(strides=self.strides, dilation=self.dilation_rate, pads=pads, groups=self.groups)
+        windows = self.kernel_size, self.strides, self.dilation_rate
+        return _geometry((height, width), *windows, self.padding, self.groups)
 
     @property
     def _weights(self) -> tuple[Array, Array | None]:
@@ -164,11 +166,17 @@ class Conv2D(KernelLayer):
         """The number of terms of a sum, R S C / groups; None before the layer is built."""
         return math.prod(self._kernel.shape[:-1]) if self._kernel is not None else None
 
-    def apply_with_pooling(self, x: Array, activation: Activation, padding: str) -> Forward:
+    def apply_with_pooling(self, x: Array, training: bool, activation: Activation, padding: str) -> Forward:
         """Run the layer with `activation` for its own, and max-pooling by 2 x 2 with strides of 2, as one op."""
         self.check_input(x)
         w, b = self._weights
         how = (activation, self._geometry(x.shape[1], x.shape[2]), padding)
+        if not training:
+
+            def backward_of_inference(dy: Array) -> Array | None:  # seldom wanted, so what it needs is not kept
+                return self.apply_with_pooling(x, True, activation, padding)[1](dy)
+
+            return convolution_pooling_value(x, w, b, *how), backward_of_inference
         y, saved, winner = convolution_pooling(x, w, b, *how)
 
         def backward(dy: Array) -> Array | None:
@@ -192,3 +200,9 @@ class Conv2D(KernelLayer):
             "dilation_rate": list(self.dilation_rate),
             "groups": self.groups,
         }
+
+
+@lru_cache
+def _geometry(size: _Pair, kernel: _Pair, strides: _Pair, dilation: _Pair, padding: str, groups: int) -> Geometry:
+    rows, columns = (window_pads(*along, padding) for along in zip(size, kernel, strides, dilation, strict=True))
+    return Geometry(strides=strides, dilation=dilation, pads=(rows, columns), groups=groups)

@@ -66,7 +66,8 @@ class Unit:
         if self.pooling_layer is None:
             return trace.layer(self.name, self.layer.apply_with_activation, x, training, self.operation)
         assert isinstance(self.layer, Conv2D)
-        return trace.layer(self.name, self.layer.apply_with_pooling, x, self.operation, self.pooling_layer.padding)
+        padding = self.pooling_layer.padding
+        return trace.layer(self.name, self.layer.apply_with_pooling, x, training, self.operation, padding)
 
     def _apply_dropping(self, dropout: Dropout, x: Array, training: bool) -> Forward:
         if not training:

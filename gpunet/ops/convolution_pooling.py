@@ -12,7 +12,17 @@ import math
 import numpy as np
 
 from gpunet import arguments
-from gpunet.backend.arrays import Array, Kind, Shape, common_device, contiguous, empty
+from gpunet.backend.arrays import (
+    CPU,
+    Array,
+    Kind,
+    Shape,
+    common_device,
+    contiguous,
+    device_of,
+    empty,
+    empty_like,
+)
 from gpunet.backend.launch import ceil_div
 from gpunet.ops import contract, tiles
 from gpunet.ops.activation import Activation, unread_by_gradients
@@ -97,6 +107,25 @@ def convolution_pooling(
     >>> y.item(), winner.item()
     (4.0, 2)
     """
+    sizes, y = _checked(x, w, b, geometry, padding)
+    z = empty_like(y) if activation.saves_input else None
+    winner = empty(y.shape, np.uint8, device_of(y))
+    _compute(x, w, b, y, z, winner, activation, sizes)
+    return y, y if z is None else z, winner
+
+
+@op(_flops)
+def convolution_pooling_value(
+    x: Array, w: Array, b: Array | None, activation: Activation, geometry: Geometry, padding: str
+) -> Array:
+    """Return the y of `convolution_pooling`, without what only gradients need."""
+    sizes, y = _checked(x, w, b, geometry, padding)
+    _compute(x, w, b, y, None, None, activation, sizes)
+    return y
+
+
+def _checked(x: Array, w: Array, b: Array | None, geometry: Geometry, padding: str) -> tuple[Sizes, Array]:
+    """Return the sizes, and memory for y."""
     where = "convolution_pooling"
     device = contract.floats(where, x=x, w=w, b=b)
     contract.has_rank(where, "x", x, 4, "(N, H, W, C)")
@@ -104,18 +133,28 @@ def convolution_pooling(
     shape = _pooled_shape(where, sizes, padding)
     if b is not None:
         contract.has_shape(where, "b", b, (w.shape[3],))
-    y = empty(shape, x.dtype, device)
-    z = empty(shape, x.dtype, device) if activation.saves_input else None
-    winner = empty(shape, np.uint8, device)
-    if device.kind is Kind.CPU:
+    return sizes, empty(shape, x.dtype, device)
+
+
+def _compute(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    y: Array,
+    z: Array | None,
+    winner: Array | None,
+    activation: Activation,
+    sizes: Sizes,
+) -> None:
+    """Fill y, and z of the maxima and winner if they are wanted."""
+    if device_of(y) == CPU:
         convolution_pooling_host(x, w, b, y, z, winner, activation, sizes)
-    else:
-        rows = WINDOW * y.size // shape[3]
-        plan = tiles.plan(rows, sizes.group_filters, sizes.taps, x.dtype, geometry.groups, WINDOW)
-        inputs = (contiguous(x), contiguous(w), None if b is None else contiguous(b))
-        args = (*inputs, y, z, winner, *shape[1:3], *sizes.kernel_arguments())
-        tiles.run(_FILE, where, plan, args, x.dtype, activation)
-    return y, y if z is None else z, winner
+        return
+    rows = WINDOW * y.size // y.shape[3]
+    plan = tiles.plan(rows, sizes.group_filters, sizes.taps, x.dtype, sizes.geometry.groups, WINDOW)
+    inputs = (contiguous(x), contiguous(w), None if b is None else contiguous(b))
+    args = (*inputs, y, z, winner, *y.shape[1:3], *sizes.kernel_arguments())
+    tiles.run(_FILE, "convolution_pooling", plan, args, x.dtype, activation)
 
 
 @op(_input_gradient_flops, unread=unread_by_gradients)

@@ -32,11 +32,11 @@ def convolution_pooling_host(
     b: HostArray | None,
     y: HostArray,
     saved: HostArray | None,
-    winner: HostArray,
+    winner: HostArray | None,
     activation: Activation,
     sizes: Sizes,
 ) -> None:
-    """Fill y, winner, and saved if it is wanted, block by block of z."""
+    """Fill y, and winner and saved if they are wanted, block by block of z."""
 
     def finish(block: Block, z: HostArray) -> None:
         part = block.images, _windows_in(block, y)
@@ -46,7 +46,11 @@ def convolution_pooling_host(
         if activation not in (Activation.LINEAR, Activation.RELU):
             values = empty_like(z)
             activate_host(z, activation, out=values)
-        _maxima(_elements(values, y[part].shape), y[part], winner[part], activation)
+        elements = _elements(values, y[part].shape)
+        _maxima(elements, y[part], activation)
+        if winner is None:
+            return
+        _winners(elements, y[part], winner[part], activation)
         if saved is not None:
             elements = _elements(z, y[part].shape)
             saved[part] = np.take_along_axis(elements, winner[part][np.newaxis], axis=0)[0]
@@ -80,11 +84,15 @@ def _pixels_and_elements(z: HostArray, elements: HostArray) -> Iterator[tuple[Ho
         yield inside, by_number[number, :, : inside.shape[1], : inside.shape[2]]
 
 
-def _maxima(elements: HostArray, y: HostArray, winner: HostArray, activation: Activation) -> None:
-    """Fill y and winner from the elements of windows, (4, *shape of y): f(z), or z itself if f is ReLU."""
+def _maxima(elements: HostArray, y: HostArray, activation: Activation) -> None:
+    """Fill y from the elements of windows, (4, *shape of y): f(z), or z itself if f is ReLU."""
     np.maximum.reduce(elements, axis=0, out=y)
     if activation is Activation.RELU:  # the greatest f(z) is f of the greatest z
         activate_host(y, activation, out=y)
+
+
+def _winners(elements: HostArray, y: HostArray, winner: HostArray, activation: Activation) -> None:
+    """Fill winner from the elements and their maxima y."""
     if np.isnan(y.max()):
         if activation is Activation.RELU:
             activate_host(elements, activation, out=elements)
