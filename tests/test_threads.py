@@ -32,6 +32,7 @@ from gpunet.ops.convolution import (
 )
 from gpunet.ops.convolution_pooling import convolution_pooling
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
+from gpunet.ops.pooling import average_pooling, average_pooling_gradient, max_pooling, max_pooling_gradient
 from gpunet.recipes import RECIPES
 
 NUMBERS = (1, 2, 3, 8)  # of threads
@@ -343,7 +344,7 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
 
 
 def _ops() -> list[Any]:
-    """Return what ops give that threads share: convolutions of several blocks, products of several parts, Adam."""
+    """Return what ops give that threads share: convolutions and pooling of several blocks, products, Adam."""
     geometry, relu = Geometry(pads=((1, 1), (1, 1))), Activation.RELU
     x, w, b = checks.normal(24, 30, 30, 16), checks.normal(3, 3, 16, 24, seed=1), checks.normal(24, seed=2)
     results: list[Any] = list(convolution_pooling(x, w, b, relu, geometry, "valid"))
@@ -361,6 +362,10 @@ def _ops() -> list[Any]:
     results += [y, dw, dense_input_gradient(y, saved, weights, relu)]
     moved = [checks.normal(300_000, seed=seed) for seed in range(3)]
     adam(moved[0], checks.normal(300_000, seed=4), moved[1], np.abs(moved[2]), np.array([0.1]), 0.9, 0.999, 1e-7)
+    images, windows = checks.normal(64, 30, 30, 24), (3, 2, "same")
+    y, winner = max_pooling(images, *windows)
+    results += [y, winner, max_pooling_gradient(y, winner, *windows, images.shape)]
+    results += [average_pooling(images, *windows), average_pooling_gradient(y, *windows, images.shape)]
     return [*results, *moved]
 
 

@@ -9,7 +9,7 @@ have the same bits on every device.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ from gpunet import arguments
 from gpunet.backend.arrays import Array, Kind, Shape, common_device, contiguous, empty
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.backend.memory import empty_host, full_host
+from gpunet.backend.threads import Part, run
 from gpunet.ops import contract
 from gpunet.ops.arithmetic import keep_where
 from gpunet.ops.trace import op
@@ -30,7 +31,7 @@ Pair: TypeAlias = int | tuple[int, int]
 _FILE = "pooling.cu"
 _LIMIT = 2**30  # the kernels hold places in an image and in a window in 32 bits
 _AXES = "(N, H, W, C)"
-_CACHED_BYTES = 2**20  # the CPU versions take so many bytes of images at a time, to stay in the cache
+_CACHED_BYTES = 2**21  # of images that the CPU takes at a time: few enough for the cache, and for threads not too few
 
 
 class _Axis(NamedTuple):
@@ -120,8 +121,7 @@ def max_pooling(x: Array, pool_size: Pair, strides: Pair, padding: str) -> tuple
     y = empty(windows.output_shape, x.dtype, device)
     winner = empty(windows.output_shape, np.int32, device)
     if device.kind is Kind.CPU:
-        for part in _parts(x):
-            _max_pooling_cpu(x[part], windows, y[part], winner[part])
+        _share(x, lambda part: _max_pooling_cpu(x[part], windows, y[part], winner[part]))
     else:
         _launch("max_pooling", (contiguous(x), winner, y), windows)
     return y, winner
@@ -159,8 +159,7 @@ def max_pooling_gradient(
     contract.has_dtype("max_pooling_gradient", "winner", winner, np.int32)
     dx = empty(windows.images, dy.dtype, device)
     if device.kind is Kind.CPU:
-        for part in _parts(dx):
-            _max_pooling_gradient_cpu(dy[part], winner[part], windows, dx[part])
+        _share(dx, lambda part: _max_pooling_gradient_cpu(dy[part], winner[part], windows, dx[part]))
     else:
         _launch("max_pooling_gradient", (contiguous(dy), contiguous(winner), dx), windows)
     return dx
@@ -188,8 +187,7 @@ def average_pooling(x: Array, pool_size: Pair, strides: Pair, padding: str) -> A
     windows = _windows("average_pooling", x.shape, pool_size, strides, padding)
     y = empty(windows.output_shape, x.dtype, device)
     if device.kind is Kind.CPU:
-        for part in _parts(x):
-            _average_pooling_cpu(x[part], windows, y[part])
+        _share(x, lambda part: _average_pooling_cpu(x[part], windows, y[part]))
     else:
         _launch("average_pooling", (contiguous(x), y), windows)
     return y
@@ -218,8 +216,7 @@ def average_pooling_gradient(dy: Array, pool_size: Pair, strides: Pair, padding:
     contract.has_shape("average_pooling_gradient", "dy", dy, windows.output_shape)
     dx = empty(windows.images, dy.dtype, device)
     if device.kind is Kind.CPU:
-        for part in _parts(dx):
-            _average_pooling_gradient_cpu(dy[part], windows, dx[part])
+        _share(dx, lambda part: _average_pooling_gradient_cpu(dy[part], windows, dx[part]))
     else:
         _launch("average_pooling_gradient", (contiguous(dy), dx), windows)
     return dx
@@ -279,11 +276,14 @@ def _axis(length: int, size: int, stride: int, padding: str) -> _Axis:
     return _Axis(length, windows, size, stride, window_pads(length, size, stride, 1, padding)[0])
 
 
-def _parts(images: Array) -> Iterator[slice]:
-    """Yield slices of the batch, each of about _CACHED_BYTES."""
+def _share(images: Array, work: Callable[[slice], None]) -> None:
+    """Do `work` on slices of the batch, each of about _CACHED_BYTES of `images`, in any thread."""
     step = max(_CACHED_BYTES * images.shape[0] // images.nbytes, 1)
-    for start in range(0, images.shape[0], step):
-        yield slice(start, start + step)
+
+    def part(start: int) -> Part:
+        yield lambda: work(slice(start, start + step))
+
+    run(part(start) for start in range(0, images.shape[0], step))
 
 
 def _launch(entry: str, arrays: tuple[Array, ...], windows: _Windows) -> None:
