@@ -10,8 +10,9 @@ import checks
 import numpy as np
 import pytest
 
-from gpunet.backend import memory
+from gpunet.backend import memory, threads
 from gpunet.backend.arrays import CPU, Device, Kind, import_cupy
+from gpunet.backend.devices import device as use_device
 from gpunet.backend.memory import SMALLEST, Pool
 from gpunet.recipes import RECIPES
 from gpunet.training.feeding import ready
@@ -70,8 +71,9 @@ def test_small_arrays_are_not_the_pools() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_step_takes_no_new_memory(device: Device, name: str) -> None:
+def test_a_step_takes_no_new_memory(device: Device, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the recipes' networks. On the CPU the pool, and NumPy beside it; on CUDA CuPy's pool."""
+    monkeypatch.setattr(threads, "_chosen", 1)  # how many blocks several hold at once differs from step to step
     if device.kind is Kind.EMULATED:
         pytest.skip("emulated: every array is new, so that memory that nothing has written is known")
     recipe = RECIPES[name]
@@ -103,3 +105,20 @@ def _new_bytes(device: Device, work: Any) -> int:
         tracemalloc.stop()
     assert memory.pool().misses == misses
     return most
+
+
+def test_threads_take_no_new_memory_in_the_long_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many parts of an op wait for their calls at once is bounded, and so is what they hold."""
+    monkeypatch.setattr(threads, "_chosen", 3)
+    recipe = RECIPES["cnn50"]
+    with use_device(CPU):
+        model = recipe.network()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x = np.random.default_rng(0).random((64, recipe.image_size, recipe.image_size, 1), np.float32)
+    y = (np.arange(64) % 10).astype(np.int32)
+    for _ in range(60):
+        model.train_on_batch(x, y)
+    misses = memory.pool().misses
+    for _ in range(60):
+        model.train_on_batch(x, y)
+    assert memory.pool().misses - misses < 20  # where more are held at once than ever before

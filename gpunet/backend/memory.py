@@ -12,7 +12,7 @@ import math
 import threading
 import weakref
 from collections import defaultdict, deque
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -78,6 +78,7 @@ class Pool:
         self._returned.append((size, block))
 
 
+@lru_cache(4096)
 def _block_size(size: int) -> int:
     """Return `size` rounded up to one of eight sizes between powers of two, so that similar shapes share blocks."""
     step = max(1 << max(size.bit_length() - 4, 0), _ALIGNMENT)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -66,8 +67,12 @@ def runs(values: HostArray, shape: Shape, strides: Shape, length: int, offset: i
     faster than a last axis, the more so the shorter it is. Only views whose runs do not overlap may be written to.
     """
     size = values.itemsize
-    run = np.dtype((np.void, length * size))
-    return np.ndarray(shape, run, values, offset * size, [step * size for step in strides])
+    return np.ndarray(shape, _run(length * size), values, offset * size, [step * size for step in strides])
+
+
+@lru_cache
+def _run(size: int) -> np.dtype[np.void]:
+    return np.dtype((np.void, size))
 
 
 def window_matrix(x: HostArray, sizes: Sizes, block: Block, with_ones: bool) -> HostArray:
