@@ -55,6 +55,7 @@ def test_flops_of_convolution() -> None:
     assert case.flops == 128 * 22 * 22 * 32 * (2 * 3 * 3 * 16 + 2)
     assert CASES["convolution_data_gradient[128x24x24x16-k3s1f32]"].flops == 128 * 22 * 22 * 32 * 2 * 144
     assert CASES["convolution_filter_gradient[128x24x24x16-k3s1f32]"].flops == 128 * 22 * 22 * 32 * (2 * 144 + 1)
+    assert CASES["convolution_backward[128x24x24x16-k3s1f32]"].flops == 128 * 22 * 22 * 32 * (4 * 144 + 1)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
@@ -70,6 +71,7 @@ READS = {
     "convolution_forward": "x w b",
     "convolution_data_gradient": "w dy",
     "convolution_filter_gradient": "x dy",
+    "convolution_backward": "x w dy",
     "convolution_pooling_forward": "x w b",
     "convolution_pooling_backward": "x w dy",
     "max_pooling_backward": "dy",

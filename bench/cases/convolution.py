@@ -1,4 +1,4 @@
-"""Convolution, NHWC: forward with bias and ReLU, data gradient, and filter gradient with the bias's.
+"""Convolution, NHWC: forward with bias and ReLU, data gradient, filter gradient with the bias's, and both gradients.
 
 The shapes are the layers of cnn50 (batch 128), the stages of ResNet-18 (He et al. 2016, arXiv:1512.03385, table 1) at
 batch 32, its first layer, and a 1x1 convolution.
@@ -61,6 +61,11 @@ def _cases() -> list[Case]:
                 "ywx",
             ),
             ("convolution_filter_gradient", flops_of(conv.convolution_kernel_gradient, *filter_gradient), "xywb"),
+            (
+                "convolution_backward",
+                flops_of(conv.convolution_gradients, x, dy, dy, w, linear, geometry, w, b),
+                "xywxwb",
+            ),
         ):
             moved = float_bytes(*(size[name] for name in touched))
             cases.append(Case(op, label, sizes, flops, moved, data, quick=h == 11, has_images=True))

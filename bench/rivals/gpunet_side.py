@@ -106,6 +106,12 @@ class GpunetSide(Side):
 
         return _op(run)
 
+    def convolution_backward(self, data: Data, sizes: Sizes) -> Op:
+        x, w, b, dy = self._on_device(data, "x", "w", "b", "dy")
+        geometry, linear = _geometry(sizes), Activation.LINEAR
+        dw, db = empty_like(w), empty_like(b)
+        return _op(lambda: (conv.convolution_gradients(x, dy, dy, w, linear, geometry, dw, db), dw, db))
+
     def convolution_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
         x, w, b = self._on_device(data, "x", "w", "b")
         how = Activation.RELU, _geometry(sizes), "same"

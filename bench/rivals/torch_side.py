@@ -150,12 +150,7 @@ class TorchSide(Side):
     def convolution_data_gradient(self, data: Data, sizes: Sizes) -> Op:
         run = self._gradient(data, sizes, [True, False, False])
 
-        def outputs() -> list[torch.Tensor]:
-            dx = run()[0].permute(0, 2, 3, 1)
-            before = max(dx.shape[1] - sizes["h"], 0) // 2  # of padding that was put on beforehand
-            return [dx[:, before : before + sizes["h"], before : before + sizes["h"]]]
-
-        return run, outputs
+        return run, lambda: [_without_padding(run()[0], sizes)]
 
     def convolution_filter_gradient(self, data: Data, sizes: Sizes) -> Op:
         run = self._gradient(data, sizes, [False, True, True])
@@ -163,6 +158,15 @@ class TorchSide(Side):
         def outputs() -> list[torch.Tensor]:
             _, dw, db = run()
             return [dw.permute(2, 3, 1, 0), db]
+
+        return run, outputs
+
+    def convolution_backward(self, data: Data, sizes: Sizes) -> Op:
+        run = self._gradient(data, sizes, [True, True, True])
+
+        def outputs() -> list[torch.Tensor]:
+            dx, dw, db = run()
+            return [_without_padding(dx, sizes), dw.permute(2, 3, 1, 0), db]
 
         return run, outputs
 
@@ -251,6 +255,13 @@ class TorchSide(Side):
 
 def _op(run: Callable[[], Any]) -> Op:
     return run, lambda: list(run())
+
+
+def _without_padding(dx: torch.Tensor, sizes: Sizes) -> torch.Tensor:
+    """Return a data gradient, channels last, of the images as they were before pads were put on."""
+    before = max(dx.shape[2] - sizes["h"], 0) // 2
+    inside = slice(before, before + sizes["h"])
+    return dx.permute(0, 2, 3, 1)[:, inside, inside]
 
 
 class _Network(torch.nn.Module):
