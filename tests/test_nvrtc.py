@@ -11,10 +11,11 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import nvrtc
 import pytest
 
 import gpunet
+from bench import nvrtc
+from bench.architectures import ARCHITECTURES
 from gpunet.backend import devices, launch
 from gpunet.backend.arrays import EMULATED
 from gpunet.backend.sources import kernel_files, source
@@ -72,7 +73,7 @@ def _train_a_step() -> None:
     model.train_on_batch(np.ones((4, 8, 8, 1), np.float32), np.arange(4))
 
 
-@pytest.mark.parametrize("architecture", nvrtc.SHARED_LIMIT)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_configuration_compiles_and_fits(
     architecture: int, asked: dict[tuple[str, tuple[str, ...]], set[launch.Launch]]
 ) -> None:
@@ -80,7 +81,7 @@ def test_every_configuration_compiles_and_fits(
         file, options = configuration
         entries = {entry.entry for entry in asked[configuration]}
         try:
-            needs = nvrtc.compile_for(architecture, nvrtc.only(source(file), entries), options)
+            needs = nvrtc.compile_for(architecture, nvrtc.only(source(file), entries), options).needs
         except AssertionError as error:
             return [f"{file} {' '.join(options)}: {error}"]
         return [
@@ -95,9 +96,9 @@ def test_every_configuration_compiles_and_fits(
     assert not faults, f"{len(faults)} faults:\n" + "\n".join(faults)
 
 
-@pytest.mark.parametrize("architecture", nvrtc.SHARED_LIMIT)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_planted_spill_is_seen(architecture: int) -> None:
-    needs = nvrtc.compile_for(architecture, SPILLING, ("-DREAL=double",))
+    needs = nvrtc.compile_for(architecture, SPILLING, ("-DREAL=double",)).needs
     (fault,) = nvrtc.faults(architecture, needs["spilling"], 1024, 0)
     assert fault.startswith(f"sm_{architecture}: spills ")
     assert nvrtc.faults(architecture, needs["sharing"], 256, 0) == []
@@ -115,8 +116,8 @@ def test_a_planted_error_is_seen_with_its_line() -> None:
         (255, 256, 0, []),
         (256, 32, 0, ["uses 256 registers a thread"]),
         (64, 1024, 0, []),
-        (65, 1024, 0, ["uses 73728 registers for a block of 1024 threads"]),
-        (129, 481, 0, ["uses 69632 registers for a block of 481 threads"]),
+        (65, 1024, 0, ["uses 65 registers a thread of a block of 1024"]),
+        (129, 481, 0, ["uses 129 registers a thread of a block of 481"]),
         (32, 256, 98 * 1024, []),
         (32, 256, 99 * 1024, ["uses 102400 bytes of shared memory a block"]),
     ],

@@ -8,26 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
+from bench.architectures import ARCHITECTURES, REGISTERS_OF_A_THREAD
 from gpunet.backend.launch import NVRTC_OPTIONS
-
-# From Turing to Blackwell: compute capability, and bytes of shared memory that one block may use (CUDA C++ Programming
-# Guide, "Technical Specifications per Compute Capability").
-SHARED_LIMIT = {
-    75: 64 * 1024,
-    80: 163 * 1024,
-    86: 99 * 1024,
-    89: 99 * 1024,
-    90: 227 * 1024,
-    100: 227 * 1024,
-    120: 99 * 1024,
-}
-REGISTERS_OF_A_BLOCK = 65536
-REGISTERS_OF_A_THREAD = 255
-# ptxas hands out registers to whole warps, in units of 8 a thread.
-_REGISTER_UNIT = 8
-_WARP = 32
 
 _CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
 
@@ -45,6 +29,13 @@ class Needs:
     registers: int
     spilled: int
     shared: int
+
+
+class Compiled(NamedTuple):
+    """Machine code for one architecture, in NVIDIA's object format, and what each kernel in it needs."""
+
+    cubin: bytes
+    needs: dict[str, Needs]
 
 
 def unavailable() -> str | None:
@@ -68,8 +59,8 @@ def only(code: str, entries: set[str]) -> str:
     return _KERNEL.sub(lambda match: match[0] if match[1] in entries else "static __device__ void ", code)
 
 
-def compile_for(architecture: int, code: str, options: tuple[str, ...]) -> dict[str, Needs]:
-    """Compile `code` for sm_`architecture` and return what each kernel needs; AssertionError with the log else."""
+def compile_for(architecture: int, code: str, options: tuple[str, ...]) -> Compiled:
+    """Compile `code` for sm_`architecture`; AssertionError with the log if that fails."""
     from cuda.bindings import nvrtc
 
     every = (f"-arch=sm_{architecture}", *NVRTC_OPTIONS, *options, *_CUPY_OPTIONS, "--ptxas-options=-v")
@@ -79,11 +70,14 @@ def compile_for(architecture: int, code: str, options: tuple[str, ...]) -> dict[
         (size,) = _check(nvrtc.nvrtcGetProgramLogSize(program))
         buffer = bytes(size)
         _check(nvrtc.nvrtcGetProgramLog(program, buffer))
+        log = buffer.rstrip(b"\0 \n").decode()
+        assert result == nvrtc.nvrtcResult.NVRTC_SUCCESS, f"sm_{architecture}: {result.name}\n{log}"
+        (size,) = _check(nvrtc.nvrtcGetCUBINSize(program))
+        cubin = bytes(size)
+        _check(nvrtc.nvrtcGetCUBIN(program, cubin))
     finally:
         _check(nvrtc.nvrtcDestroyProgram(program))
-    log = buffer.rstrip(b"\0 \n").decode()
-    assert result == nvrtc.nvrtcResult.NVRTC_SUCCESS, f"sm_{architecture}: {result.name}\n{log}"
-    return _read(log)
+    return Compiled(cubin, _read(log))
 
 
 def _check(answer: Any) -> tuple[Any, ...]:
@@ -114,12 +108,14 @@ def _read(log: str) -> dict[str, Needs]:
 
 def faults(architecture: int, needs: Needs, threads: int, shared_bytes: int) -> list[str]:
     """Return what keeps a launch with blocks of `threads` and `shared_bytes` of dynamic memory from running well."""
-    registers = -(-needs.registers // _REGISTER_UNIT) * _REGISTER_UNIT * -(-threads // _WARP) * _WARP
-    shared = needs.shared + shared_bytes
+    known, shared = ARCHITECTURES[architecture], needs.shared + shared_bytes
     rules = [
         (needs.spilled > 0, f"spills {needs.spilled} bytes a thread"),
         (needs.registers > REGISTERS_OF_A_THREAD, f"uses {needs.registers} registers a thread"),
-        (registers > REGISTERS_OF_A_BLOCK, f"uses {registers} registers for a block of {threads} threads"),
-        (shared > SHARED_LIMIT[architecture], f"uses {shared} bytes of shared memory a block"),
+        (
+            known.resident_blocks(threads, needs.registers, 0) == 0,
+            f"uses {needs.registers} registers a thread of a block of {threads}",
+        ),
+        (shared > known.shared_of_a_block, f"uses {shared} bytes of shared memory a block"),
     ]
     return [f"sm_{architecture}: {text}" for broken, text in rules if broken]

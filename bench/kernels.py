@@ -1,0 +1,139 @@
+"""What the matrix kernels become on each generation of GPUs, without one: `python -m bench.kernels`.
+
+Every kernel on gemm.cuh, with every tile that gpunet chooses, is compiled and disassembled. A row says what a thread
+and a block take, how many blocks a multiprocessor holds, and what a turn of the main loop consists of. `bound` is the
+share of the multiprocessor's fma a cycle that this mix allows if nothing ever waits: kernels can be slower, not faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from bench import nvrtc, sass
+from bench.architectures import ARCHITECTURES, SCHEDULERS, SHARED_BYTES_PER_CYCLE, WARP, Architecture
+from gpunet.backend.sources import entry_points, source
+from gpunet.inspection.table import table
+from gpunet.ops import tiles
+from gpunet.ops.activation import Activation
+from gpunet.ops.tiles import Tile
+
+FILES = ("dense.cu", "convolution.cu", "convolution_pooling.cu", "convolution_pooling_gradient.cu")
+TILES = {
+    "large": ("float", tiles.LARGE),
+    "medium": ("float", tiles.MEDIUM),
+    "narrow": ("float", tiles.NARROW),
+    "small": ("float", tiles.SMALL),
+    "double medium": ("double", tiles.DOUBLE_MEDIUM),
+    "double small": ("double", tiles.DOUBLE_SMALL),
+}
+_WINDOW_ROWS = {"convolution_pooling.cu": 4}  # rows that a thread must have at least
+_COLUMNS = (
+    *("kernel", "tile", "sm", "threads", "registers", "spilled", "shared", "blocks", "occupancy"),
+    *("fma", "shared by bytes", "global by bytes", "bound"),
+)
+
+
+class Row(NamedTuple):
+    """A kernel with a tile on an architecture; `loop` is None if it has no main loop that could be found."""
+
+    entry: str
+    tile: str
+    architecture: int
+    threads: int
+    needs: nvrtc.Needs
+    loop: sass.Mix | None
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks a multiprocessor holds."""
+        known = ARCHITECTURES[self.architecture]
+        return known.resident_blocks(self.threads, self.needs.registers, self.needs.shared)
+
+    @property
+    def occupancy(self) -> float:
+        """The share of the warps that a multiprocessor could hold."""
+        return self.blocks * -(-self.threads // WARP) / ARCHITECTURES[self.architecture].warps
+
+    @property
+    def bound(self) -> float:
+        """The share of the fma a cycle that the loop's mix allows."""
+        real, _ = TILES[self.tile]
+        return bound(self.loop, ARCHITECTURES[self.architecture], real) if self.loop is not None else 0.0
+
+
+def bound(loop: sass.Mix, architecture: Architecture, real: str) -> float:
+    """Return the cycles of a turn's fma over those of whatever takes longest: these, issuing, or shared memory.
+
+    Shared memory is counted as if no two threads of a warp read the same place: some do, so this is the worst case.
+    """
+    lanes = architecture.float_lanes if real == "float" else architecture.double_lanes
+    arithmetic = loop.fma * WARP / lanes
+    issued = loop.instructions / SCHEDULERS
+    shared = sum(count * width for width, count in loop.shared.items()) * WARP / SHARED_BYTES_PER_CYCLE
+    return arithmetic / max(arithmetic, issued, shared)
+
+
+def configurations() -> Iterator[tuple[str, str]]:
+    """Yield each file with the name of each tile that its kernels may get."""
+    for file in FILES:
+        for name, (_, tile) in TILES.items():
+            if tile.tm >= _WINDOW_ROWS.get(file, 1):
+                yield file, name
+
+
+def options(real: str, tile: Tile) -> tuple[str, ...]:
+    """Return the compiler's options for a layer with ReLU."""
+    defines = {**tile.defines, "ACTIVATION": Activation.RELU.code, "DROPS": 0}
+    return (f"-DREAL={real}", *(f"-D{name}={value}" for name, value in sorted(defines.items())))
+
+
+def rows(architectures: Sequence[int]) -> list[Row]:
+    """Compile and examine everything for `architectures`."""
+    # NVRTC and nvdisasm run outside Python's lock, so threads use all cores.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        asked = [(architecture, *one) for architecture in architectures for one in configurations()]
+        return [row for some in pool.map(lambda one: list(_examine(*one)), asked) for row in some]
+
+
+def _examine(architecture: int, file: str, name: str) -> Iterator[Row]:
+    real, tile = TILES[name]
+    compiled = nvrtc.compile_for(architecture, source(file), options(real, tile))
+    code = sass.disassemble(compiled.cubin)
+    for entry in entry_points(file):
+        yield Row(entry, name, architecture, tile.threads, compiled.needs[entry], sass.main_loop(code[entry]))
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    needs, loop = row.needs, row.loop
+    taken = (row.threads, needs.registers, needs.spilled, needs.shared, row.blocks)
+    mixed = (
+        ("-",) * 4
+        if loop is None
+        else (f"{loop.fma_share:.0%}", *map(_widths, (loop.shared, loop.loads)), f"{row.bound:.0%}")
+    )
+    return (row.entry, row.tile, str(row.architecture), *map(str, taken), f"{row.occupancy:.0%}", *mixed)
+
+
+def _widths(counts: Counter[int]) -> str:
+    return " + ".join(f"{count} x {width}" for width, count in sorted(counts.items(), reverse=True)) or "-"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.kernels", description=(__doc__ or "").partition("\n\n")[2])
+    parser.add_argument("--arch", type=int, nargs="+", choices=list(ARCHITECTURES), default=list(ARCHITECTURES))
+    chosen = parser.parse_args(arguments)
+    missing = nvrtc.unavailable() or sass.unavailable()
+    if missing:
+        parser.exit(1, f"{missing}\n")
+    for line in table(_COLUMNS, [_cells(row) for row in rows(chosen.arch)], numbers=(*range(2, 10), 12)):
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The report on kernels for GPUs that are not here (bench/kernels.py): occupancy, machine code, its bound."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import kernels, nvrtc, sass
+from bench.architectures import ARCHITECTURES
+from gpunet.backend.sources import entry_points
+from gpunet.ops import tiles
+
+LISTING = """
+	.target	sm_90
+	.section	.text.first,"ax",@progbits
+first:
+.text.first:
+        /*0000*/                   LDC R1, c[0x0][0x28] ;
+        /*0010*/              @P1  BRA `(.L_x_3) ;
+.L_x_0:
+        /*0020*/                   FADD R1, R1, R2 ;
+        /*0030*/               @P0 BRA `(.L_x_0) ;
+.L_x_1:
+        /*0040*/               @P2 BRA `(.L_x_2) ;
+        /*0050*/                   LDG.E.CONSTANT R4, desc[UR4][R2.64] ;
+        /*0060*/                   LDG.E.128.CONSTANT R4, desc[UR4][R2.64] ;
+.L_x_2:
+        /*0070*/                   LDS.128 R8, [R0] ;
+        /*0080*/                   FFMA R4, R8, R9, R4 ;
+        /*0090*/                   FFMA2 R4, R8, R9, R4 ;
+        /*00a0*/              @!P3 BRA `(.L_x_4) ;
+        /*00b0*/              @!P4 BRA `(.L_x_6) ;
+        /*00c0*/                   STG.E.64 desc[UR4][R2.64], R4 ;
+.L_x_6:
+        /*00d0*/              @UP0 STS.U16 [R0], R4 ;
+.L_x_4:
+        /*00e0*/                   BAR.SYNC.DEFER_BLOCKING 0x0 ;
+        /*00f0*/               @P0 BRA `(.L_x_1) ;
+.L_x_3:
+        /*0100*/                   EXIT ;
+.L_x_5:
+        /*0110*/                   BRA `(.L_x_5);
+	.section	.text.second,"ax",@progbits
+        /*0000*/                   EXIT ;
+"""
+
+
+def test_a_listing_is_read() -> None:
+    code = sass.parse(LISTING)
+    assert list(code) == ["first", "second"]
+    assert code["second"] == [sass.Instruction("EXIT")]
+    assert len(code["first"]) == 18
+    assert code["first"][1] == sass.Instruction("BRA", maybe=True, target=16)
+    assert [instruction.width for instruction in code["first"][5:8]] == [4, 16, 16]
+
+
+def test_a_turn_of_the_main_loop() -> None:
+    """What a predicate may leave out counts, but for what is stored to global memory at the end of a chunk."""
+    loop = sass.main_loop(sass.parse(LISTING)["first"])
+    assert loop is not None
+    assert (loop.instructions, loop.fma) == (11, 3)
+    assert loop.shared == {16: 1, 2: 1} and loop.loads == {4: 1, 16: 1}
+    assert sass.main_loop(sass.parse(LISTING)["second"]) is None
+
+
+@pytest.mark.parametrize(
+    "architecture, threads, registers, shared, blocks",
+    [
+        (80, 256, 128, 0, 2),  # 64 warps of 128 registers would need 4 times what there is
+        (80, 256, 32, 0, 8),  # all 64 warps
+        (80, 32, 16, 0, 32),  # no more blocks
+        (86, 128, 32, 48 * 1024, 2),  # 100 KiB, of which each block takes 49
+        (86, 128, 32, 50 * 1024, 1),
+        (75, 256, 40, 16 * 1024, 4),
+        (90, 1024, 72, 0, 0),  # 32 warps of 72 registers are more than there are
+        (90, 96, 168, 0, 4),  # three warps of 5376 registers: 3 in each fourth of a multiprocessor
+    ],
+)
+def test_resident_blocks(architecture: int, threads: int, registers: int, shared: int, blocks: int) -> None:
+    assert ARCHITECTURES[architecture].resident_blocks(threads, registers, shared) == blocks
+
+
+def test_the_bound() -> None:
+    def of(fma: int, others: int, packs: int, architecture: int = 90, real: str = "float") -> float:
+        loop = sass.Mix(fma + others + packs, fma, sass.Counter({16: packs}), sass.Counter())
+        return kernels.bound(loop, ARCHITECTURES[architecture], real)
+
+    assert of(64, 0, 4) == 64 / 68  # issuing
+    assert of(64, 0, 20) == 16 / 80  # shared memory: 20 x 4 cycles, beside 16 of arithmetic
+    assert of(64, 0, 4, architecture=80) == 1  # 64 lanes: 32 cycles of arithmetic, 17 of issuing
+    assert of(64, 0, 20, real="double") == 32 / 80
+
+
+@pytest.mark.skipif(nvrtc.unavailable() is not None, reason=str(nvrtc.unavailable()))
+@pytest.mark.skipif(sass.unavailable() is not None, reason=str(sass.unavailable()))
+def test_the_main_loop_of_every_matrix_kernel_is_found() -> None:
+    """A turn is one tile along k: all of its fma, and whole packs from shared memory."""
+    assert {file for file, _ in kernels.configurations()} == set(kernels.FILES)
+    for file, name in [("dense.cu", "large"), ("convolution.cu", "medium"), ("convolution_pooling.cu", "narrow")]:
+        _, tile = kernels.TILES[name]
+        found = list(kernels._examine(80, file, name))
+        assert [row.entry for row in found] == list(entry_points(file))
+        for row in found:
+            assert row.loop is not None and row.loop.fma == tile.bk * tile.tm * tile.tn
+            packs = tile.bk * (tile.tm + tile.tn) // 4
+            assert row.loop.shared[16] >= packs, "fragments are read in packs"
+            assert 0 < row.bound <= 1 and 0 < row.occupancy <= 1 and row.needs.spilled == 0
+
+
+def test_all_tiles_are_reported() -> None:
+    named = {value for value in vars(tiles).values() if isinstance(value, tiles.Tile)}
+    assert {tile for _, tile in kernels.TILES.values()} == named
