@@ -3,15 +3,19 @@
 Every kernel on gemm.cuh, with every tile that gpunet chooses, is compiled and disassembled. A row says what a thread
 and a block take, how many blocks a multiprocessor holds, and what a turn of the main loop consists of. `bound` is the
 share of the multiprocessor's fma a cycle that this mix allows if nothing ever waits: kernels can be slower, not faster.
+
+`--write` keeps registers and shares of fma in kernels.json; a test holds every kernel to them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 from bench import nvrtc, sass
@@ -31,11 +35,29 @@ TILES = {
     "double medium": ("double", tiles.DOUBLE_MEDIUM),
     "double small": ("double", tiles.DOUBLE_SMALL),
 }
+LINES = Path(__file__).with_name("kernels.json")
+_MORE_REGISTERS, _LESS_FMA = 8, 0.9  # within which versions of the compiler may differ
 _WINDOW_ROWS = {"convolution_pooling.cu": 4}  # rows that a thread must have at least
 _COLUMNS = (
     *("kernel", "tile", "sm", "threads", "registers", "spilled", "shared", "blocks", "occupancy"),
     *("fma", "shared by bytes", "global by bytes", "bound"),
 )
+
+
+class Line(NamedTuple):
+    """What a kernel is held to: registers a thread at most, and the least share of fma in its main loop."""
+
+    registers: int
+    fma_share: float
+
+    def faults(self, row: Row) -> list[str]:
+        """Return what is worse in `row`, by more than compilers differ."""
+        found, name = row.line, f"{row.entry}, {row.tile}, sm_{row.architecture}"
+        rules = [
+            (found.registers > self.registers + _MORE_REGISTERS, f"{found.registers} registers, not {self.registers}"),
+            (found.fma_share < self.fma_share * _LESS_FMA, f"{found.fma_share:.0%} fma, not {self.fma_share:.0%}"),
+        ]
+        return [f"{name}: {text}" for broken, text in rules if broken]
 
 
 class Row(NamedTuple):
@@ -47,6 +69,11 @@ class Row(NamedTuple):
     threads: int
     needs: nvrtc.Needs
     loop: sass.Mix | None
+
+    @property
+    def line(self) -> Line:
+        """What kernels.json keeps of this row."""
+        return Line(self.needs.registers, round(self.loop.fma_share, 2) if self.loop is not None else 0.0)
 
     @property
     def blocks(self) -> int:
@@ -108,6 +135,29 @@ def _examine(architecture: int, file: str, name: str) -> Iterator[Row]:
         yield Row(entry, name, architecture, tile.threads, compiled.needs[entry], sass.main_loop(code[entry]))
 
 
+def read_lines() -> dict[tuple[int, str, str], Line]:
+    """Return the lines of kernels.json by architecture, kernel and tile."""
+    kept = json.loads(LINES.read_text(encoding="utf-8"))
+    return {
+        (int(architecture), *name.split(" ", 1)): Line(*line)
+        for architecture, some in kept.items()
+        for name, line in some.items()
+    }
+
+
+def _write_lines(found: Sequence[Row]) -> None:
+    kept: dict[int, dict[str, Line]] = {}
+    for row in found:
+        kept.setdefault(row.architecture, {})[f"{row.entry} {row.tile}"] = row.line
+    blocks = (
+        f'  "{architecture}": {{\n'
+        + ",\n".join(f"    {json.dumps(name)}: {json.dumps(line)}" for name, line in lines.items())
+        + "\n  }"
+        for architecture, lines in kept.items()
+    )
+    LINES.write_text("{\n" + ",\n".join(blocks) + "\n}\n", encoding="utf-8")
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     needs, loop = row.needs, row.loop
     taken = (row.threads, needs.registers, needs.spilled, needs.shared, row.blocks)
@@ -127,11 +177,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.kernels", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("--arch", type=int, nargs="+", choices=list(ARCHITECTURES), default=list(ARCHITECTURES))
+    parser.add_argument("--write", action="store_true", help="keep the lines, of all architectures")
     chosen = parser.parse_args(arguments)
     missing = nvrtc.unavailable() or sass.unavailable()
     if missing:
         parser.exit(1, f"{missing}\n")
-    for line in table(_COLUMNS, [_cells(row) for row in rows(chosen.arch)], numbers=(*range(2, 10), 12)):
+    found = rows(list(ARCHITECTURES) if chosen.write else chosen.arch)
+    if chosen.write:
+        _write_lines(found)
+    for line in table(_COLUMNS, [_cells(row) for row in found], numbers=(*range(2, 10), 12)):
         print(line)
 
 

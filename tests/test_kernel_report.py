@@ -6,7 +6,6 @@ import pytest
 
 from bench import kernels, nvrtc, sass
 from bench.architectures import ARCHITECTURES
-from gpunet.backend.sources import entry_points
 from gpunet.ops import tiles
 
 LISTING = """
@@ -90,22 +89,34 @@ def test_the_bound() -> None:
     assert of(64, 0, 20, real="double") == 32 / 80
 
 
-@pytest.mark.skipif(nvrtc.unavailable() is not None, reason=str(nvrtc.unavailable()))
-@pytest.mark.skipif(sass.unavailable() is not None, reason=str(sass.unavailable()))
-def test_the_main_loop_of_every_matrix_kernel_is_found() -> None:
-    """A turn is one tile along k: all of its fma, and whole packs from shared memory."""
-    assert {file for file, _ in kernels.configurations()} == set(kernels.FILES)
-    for file, name in [("dense.cu", "large"), ("convolution.cu", "medium"), ("convolution_pooling.cu", "narrow")]:
-        _, tile = kernels.TILES[name]
-        found = list(kernels._examine(80, file, name))
-        assert [row.entry for row in found] == list(entry_points(file))
-        for row in found:
-            assert row.loop is not None and row.loop.fma == tile.bk * tile.tm * tile.tn
-            packs = tile.bk * (tile.tm + tile.tn) // 4
-            assert row.loop.shared[16] >= packs, "fragments are read in packs"
-            assert 0 < row.bound <= 1 and 0 < row.occupancy <= 1 and row.needs.spilled == 0
+@pytest.mark.parametrize("architecture", [80, 90])  # the others take a minute more; `--write` compiles them all
+def test_every_matrix_kernel_keeps_to_its_line(architecture: int) -> None:
+    """And a turn of its main loop is one tile along k: all of its fma, and fragments in whole packs."""
+    missing = nvrtc.unavailable() or sass.unavailable()
+    if missing:
+        pytest.skip(missing)
+    lines = {key[1:]: line for key, line in kernels.read_lines().items() if key[0] == architecture}
+    found = kernels.rows([architecture])
+    assert {(row.entry, row.tile) for row in found} == set(lines)
+    faults = [fault for row in found for fault in lines[row.entry, row.tile].faults(row)]
+    assert not faults, "\n".join(faults)
+    for row in found:
+        _, tile = kernels.TILES[row.tile]
+        assert row.loop is not None and row.loop.fma == tile.bk * tile.tm * tile.tn
+        assert 0 < row.bound <= 1 and 0 < row.occupancy <= 1 and row.needs.spilled == 0
+
+
+def test_a_fall_below_a_line_is_a_fault() -> None:
+    loop = sass.Mix(100, 50, sass.Counter({16: 8}), sass.Counter())
+    row = kernels.Row("dense", "large", 80, 256, nvrtc.Needs(100, 0, 0), loop)
+    assert kernels.Line(92, 0.55).faults(row) == []
+    assert kernels.Line(91, 0.56).faults(row) == [
+        "dense, large, sm_80: 100 registers, not 91",
+        "dense, large, sm_80: 50% fma, not 56%",
+    ]
 
 
 def test_all_tiles_are_reported() -> None:
+    assert {file for file, _ in kernels.configurations()} == set(kernels.FILES)
     named = {value for value in vars(tiles).values() if isinstance(value, tiles.Tile)}
     assert {tile for _, tile in kernels.TILES.values()} == named
