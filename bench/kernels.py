@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from bench import nvrtc, sass
 from bench.architectures import ARCHITECTURES, SCHEDULERS, SHARED_BYTES_PER_CYCLE, WARP, Architecture
 from gpunet.backend.sources import entry_points, source
@@ -37,6 +39,7 @@ TILES = {
 }
 LINES = Path(__file__).with_name("kernels.json")
 _MORE_REGISTERS, _LESS_FMA = 8, 0.9  # within which versions of the compiler may differ
+_DTYPES = {"float": np.float32, "double": np.float64}
 _WINDOW_ROWS = {"convolution_pooling.cu": 4}  # rows that a thread must have at least
 _COLUMNS = (
     *("kernel", "tile", "sm", "threads", "registers", "spilled", "shared", "blocks", "occupancy"),
@@ -114,8 +117,9 @@ def configurations() -> Iterator[tuple[str, str]]:
 
 
 def options(real: str, tile: Tile) -> tuple[str, ...]:
-    """Return the compiler's options for a layer with ReLU."""
-    defines = {**tile.defines, "ACTIVATION": Activation.RELU.code, "DROPS": 0}
+    """Return the compiler's options for a layer with ReLU, whose sizes allow the widest loads."""
+    a, b = tile.widths(_DTYPES[real])
+    defines = {**tile.defines, "A_WIDTH": a, "B_WIDTH": b, "ACTIVATION": Activation.RELU.code, "DROPS": 0}
     return (f"-DREAL={real}", *(f"-D{name}={value}" for name, value in sorted(defines.items())))
 
 

@@ -18,7 +18,7 @@
 //           product (m, k) (k, n): forward (pixels of y, taps) (taps, filters); input gradient (pixels of x, taps)
 //           (taps, channels); kernel gradient (taps, pixels of y) (pixels of y, filters)
 // Memory:   tiles go through shared memory; the windows' overlap is read from the caches. Neighbouring threads copy
-//           neighbouring channels or filters.
+//           neighbouring channels or filters, 16 bytes at once where a group has a multiple of as many
 // Edges:    any size >= 1, any stride, dilation and (asymmetric) padding; padding is 0; extents below 2^30
 // Numerics: fma in chunks of CHUNK (gemm.cuh); splits are added in order by finish.cu; no atomics: the same bits at
 //           every run
@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 
     const Part part(g.group_filters, taps);
     const Windows<true> windows(x, g, images, group);
-    const Matrix<false, Plain> w_columns{{w}, g.group_filters, taps, filters, first_filter};
+    const Matrix<false, B_WIDTH, Plain> w_columns{{w}, g.group_filters, taps, filters, first_filter};
     REAL* const sums = is_split ? partial + blockIdx.z * pixels * filters : y;
     const Output out{sums + first_filter, pixels, g.group_filters, filters};
     const BiasActivation epilogue{b != nullptr ? b + first_filter : nullptr,
@@ -83,7 +83,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 
     const Part part(g.group_filters, pixels);
     const Windows<false> windows(x, g, images, group);
-    const Matrix<false, OutputGradient> dz_columns{{dy, saved, scale}, g.group_filters, pixels, filters, first_filter};
+    const Matrix<false, B_WIDTH, OutputGradient> dz_columns{
+        {dy, saved, scale}, g.group_filters, pixels, filters, first_filter};
     const Output out{dw_sums + first_filter, taps, g.group_filters, filters};
     gemm(tiles, part, windows, dz_columns, out, with_bias ? db_sums + first_filter : nullptr, Store{});
 }

@@ -14,8 +14,8 @@
 // Memory:   reads as convolution.cu; stores y, a fourth of f(z), and a byte for each element of it. Neighbouring
 //           threads copy neighbouring taps of x, and store neighbouring filters
 // Edges:    as convolution.cu. Where out_height or out_width is odd, a window of 'same' has only what lies inside, and
-//           pixels at the edge are in no window of 'valid'. A NaN is greater than any number. b, saved and winner may be
-//           null; without winner saved is not stored either
+//           pixels at the edge are in no window of 'valid'. A NaN is greater than any number. b, saved and winner may
+//           be null; without winner saved is not stored either
 // Numerics: fma in one chain, in the order of convolution.cu. That file ends a chain after CHUNK terms: with at most
 //           so many taps the bits are those of convolution.cu and pooling.cu
 // Cost:     that of convolution.cu, and 3 comparisons a window; at least 4 (size of x + size of w) + 5 (size of y)
@@ -139,7 +139,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 
     const Part part(g.group_filters, taps);
     const WindowsOfElements windows(x, g, images, group, pooled);
-    const Matrix<false, Plain> w_columns{{w}, g.group_filters, taps, filters, first_filter};
+    const Matrix<false, B_WIDTH, Plain> w_columns{{w}, g.group_filters, taps, filters, first_filter};
     const Output nowhere{nullptr, 0, 0, 0};  // a sum is one chunk, and needs no memory before its end
     REAL sum[TM][TN] = {};
     add_products(tiles, part, windows, w_columns, nowhere, nullptr, sum);

@@ -23,17 +23,25 @@ struct PixelsOfPooledOutput {
     __device__ inline Index image(int number) const {
         return static_cast<Index>(number) * pooled.middles * pooled.lows * filters;
     }
-    __device__ inline REAL operator()(Index offset, int p, int q) const {
+    template <int WIDTH>
+    __device__ inline Pack<WIDTH> load(Index offset, int p, int q) const {
         const int u = p / 2, v = q / 2;
-        if (u >= pooled.middles || v >= pooled.lows) return 0;
+        if (u >= pooled.middles || v >= pooled.lows) return {};
         const Index place = offset + (static_cast<Index>(u) * pooled.lows + v) * filters;
-        return winner[place] == 2 * (p - 2 * u) + q - 2 * v ? dz(place) : REAL(0);
+        const Pack<WIDTH, unsigned char> winners = read_pack<WIDTH>(winner + place);
+        Pack<WIDTH> pack = dz.template load<WIDTH>(place);
+#pragma unroll
+        for (int e = 0; e < WIDTH; ++e) {
+            if (winners.value[e] != 2 * (p - 2 * u) + q - 2 * v) pack.value[e] = 0;
+        }
+        return pack;
     }
 };
 
 // Operand of the filter gradient: element (filter, pixel of z) = dz.
 struct PooledOutputColumns {
     static constexpr bool K_RUNS = false;
+    static constexpr int WIDTH = B_WIDTH;  // filters
     using Line = Index;  // the filter; negative outside
     using Step = Digits;
 
@@ -53,9 +61,9 @@ struct PooledOutputColumns {
     __device__ inline Line line(Index i) const { return i < group_filters ? first_filter + i : -1; }
     __device__ inline Step step(Index k) const { return pixels.split(k); }
     __device__ inline void advance(Step& step) const { step = pixels.add(step, tile); }
-    __device__ inline REAL load(Line line, const Step& step) const {
-        if (line < 0 || step.high >= images) return 0;
-        return dz(dz.image(step.high) + line, step.middle, step.low);
+    __device__ inline Pack<WIDTH> load(Line line, const Step& step) const {
+        if (line < 0 || step.high >= images) return {};
+        return dz.template load<WIDTH>(dz.image(step.high) + line, step.middle, step.low);
     }
 };
 

@@ -10,7 +10,7 @@
 //           one split only, and the outputs are null else.
 // Launch:   THREADS a block, a block per tile of BM x BN outputs and split: grid (tiles, 1, splits)
 // Memory:   tiles of A and B go through shared memory (two halves each); an input element is read once per tile of the
-//           other operand's lines: x n / BN times, w m / BM times
+//           other operand's lines: x n / BN times, w m / BM times; 16 bytes at once where rows have a multiple of them
 // Edges:    any m, n, k >= 1; loaders give 0 outside, outputs outside are not stored. b, saved, db may be null.
 // Numerics: fma in chunks of CHUNK (gemm.cuh); splits are added in order by finish.cu; no atomics: the same bits at
 //           every run
@@ -23,8 +23,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     __shared__ Tiles tiles;
     const bool is_split = partial != nullptr;
     const Part part(n, k);
-    const Matrix<true, Plain> x_rows{{x}, m, k, k, 0};
-    const Matrix<false, Plain> w_columns{{w}, n, k, n, 0};
+    const Matrix<true, A_WIDTH, Plain> x_rows{{x}, m, k, k, 0};
+    const Matrix<false, B_WIDTH, Plain> w_columns{{w}, n, k, n, 0};
     const Output out{is_split ? partial + blockIdx.z * m * n : y, m, n, n};
     gemm(tiles, part, x_rows, w_columns, out, nullptr, BiasActivation{b, saved, is_split, THIS_DROPPING});
 }
@@ -35,8 +35,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                          REAL* __restrict__ dx, REAL* __restrict__ partial, Index m, Index n, Index k, REAL scale) {
     __shared__ Tiles tiles;
     const Part part(k, n);
-    const Matrix<true, OutputGradient> dz_rows{{dy, saved, scale}, m, n, n, 0};
-    const Matrix<true, Plain> w_rows{{w}, k, n, n, 0};
+    const Matrix<true, A_WIDTH, OutputGradient> dz_rows{{dy, saved, scale}, m, n, n, 0};
+    const Matrix<true, B_WIDTH, Plain> w_rows{{w}, k, n, n, 0};
     const Output out{partial != nullptr ? partial + blockIdx.z * m * k : dx, m, k, k};
     gemm(tiles, part, dz_rows, w_rows, out, nullptr, Store{});
 }
@@ -48,8 +48,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                           Index m, Index n, Index k, REAL scale) {
     __shared__ Tiles tiles;
     const Part part(n, m);
-    const Matrix<false, Plain> x_columns{{x}, k, m, k, 0};
-    const Matrix<false, OutputGradient> dz_columns{{dy, saved, scale}, n, m, n, 0};
+    const Matrix<false, A_WIDTH, Plain> x_columns{{x}, k, m, k, 0};
+    const Matrix<false, B_WIDTH, OutputGradient> dz_columns{{dy, saved, scale}, n, m, n, 0};
     REAL* const dw_sums = partial != nullptr ? partial + blockIdx.z * (k * n + (with_bias ? n : 0)) : dw;
     REAL* const db_sums = partial != nullptr ? dw_sums + k * n : db;
     const Output out{dw_sums, k, n, n};

@@ -12,13 +12,16 @@
 //     Line line(Index i)      what line i contributes to addresses; each thread asks once, before the loop
 //     Step step(Index k)      what k contributes
 //     void advance(Step&)     moves on by BK, without divisions
-//     REAL load(line, step)   the element; 0 where the line or k lies outside
+//     WIDTH                   how many neighbours in memory move as one: A_WIDTH or B_WIDTH
+//     load(line, step)        the pack of so many elements that begins there; 0 where the line or k lies outside
+//
+// Runs of memory are a multiple of WIDTH elements long, and packs are aligned: gpunet/ops/tiles.py sees to it.
 //
 // An epilogue is called with packs of neighbouring sums of one row and stores them.
 //
-// BM, BN, BK, TM, TN come from gpunet/ops/tiles.py. Rounding: a sum is a chain of at most CHUNK fma; longer sums are
-// chains of such chains, added up in memory by the thread that owns the element. So the error grows with
-// CHUNK + k / CHUNK, as in a blocked BLAS, not with k.
+// BM, BN, BK, TM, TN, A_WIDTH, B_WIDTH come from gpunet/ops/tiles.py. Rounding: a sum is a chain of at most CHUNK fma;
+// longer sums are chains of such chains, added up in memory by the thread that owns the element. So the error grows
+// with CHUNK + k / CHUNK, as in a blocked BLAS, not with k.
 #include "common.cuh"
 
 constexpr int THREADS_M = BM / TM;
@@ -35,6 +38,10 @@ template <int COUNT, class T = REAL>
 struct alignas(COUNT * sizeof(T)) Pack {
     T value[COUNT];
 };
+template <int COUNT, class T>
+__device__ inline Pack<COUNT, T> read_pack(const T* source) {
+    return *reinterpret_cast<const Pack<COUNT, T>*>(source);
+}
 constexpr int WIDEST = 16 / sizeof(REAL);
 constexpr int PACK_M = TM < WIDEST ? TM : WIDEST;
 constexpr int PACK_N = TN < WIDEST ? TN : WIDEST;
@@ -73,27 +80,29 @@ struct Part {
 template <class Operand, int LINES>
 struct Loader {
     static constexpr bool K_RUNS = Operand::K_RUNS;
-    static constexpr int RUN = K_RUNS ? BK : LINES;     // neighbouring threads go along a run of memory,
-    static constexpr int RUNS = THREADS / RUN;          // all threads together cover so many runs at a time,
-    static constexpr int ITEMS = LINES * BK / THREADS;  // and do that so often
-    static_assert(THREADS % RUN == 0 && (LINES * BK / RUN) % RUNS == 0, "threads must cover a tile evenly");
+    static constexpr int WIDTH = Operand::WIDTH;
+    static constexpr int RUN = (K_RUNS ? BK : LINES) / WIDTH;   // packs of a run, along which neighbouring threads go;
+    static constexpr int RUNS = THREADS / RUN;                  // all threads together cover so many runs at a time,
+    static constexpr int ITEMS = LINES * BK / WIDTH / THREADS;  // and do that so often
+    static_assert(THREADS % RUN == 0 && ITEMS * WIDTH * THREADS == LINES * BK, "threads must cover a tile evenly");
 
     const Operand& operand;
     typename Operand::Line line[K_RUNS ? ITEMS : 1];
     typename Operand::Step step[K_RUNS ? 1 : ITEMS];
-    REAL staged[ITEMS];
+    Pack<WIDTH> staged[ITEMS];
+
+    __device__ inline static int along() { return threadIdx.x % RUN * WIDTH; }
+    __device__ inline static int across(int item) { return threadIdx.x / RUN + item * RUNS; }
 
     __device__ inline Loader(const Operand& operand, Index first_line, Index first_k) : operand(operand) {
-        const int along = threadIdx.x % RUN;
-        const int across = threadIdx.x / RUN;
         if constexpr (K_RUNS) {
-            step[0] = operand.step(first_k + along);
+            step[0] = operand.step(first_k + along());
 #pragma unroll
-            for (int i = 0; i < ITEMS; ++i) line[i] = operand.line(first_line + across + i * RUNS);
+            for (int i = 0; i < ITEMS; ++i) line[i] = operand.line(first_line + across(i));
         } else {
-            line[0] = operand.line(first_line + along);
+            line[0] = operand.line(first_line + along());
 #pragma unroll
-            for (int i = 0; i < ITEMS; ++i) step[i] = operand.step(first_k + across + i * RUNS);
+            for (int i = 0; i < ITEMS; ++i) step[i] = operand.step(first_k + across(i));
         }
     }
 
@@ -105,14 +114,16 @@ struct Loader {
         for (int i = 0; i < (K_RUNS ? 1 : ITEMS); ++i) operand.advance(step[i]);
     }
 
-    // Write them to shared memory.
+    // Write them to shared memory: a pack that runs along the lines as one.
     __device__ inline void put(REAL (&tile)[BK][LINES + PAD]) const {
-        const int along = threadIdx.x % RUN;
-        const int across = threadIdx.x / RUN;
 #pragma unroll
         for (int i = 0; i < ITEMS; ++i) {
-            const int other = across + i * RUNS;
-            tile[K_RUNS ? along : other][K_RUNS ? other : along] = staged[i];
+            if constexpr (K_RUNS) {
+#pragma unroll
+                for (int e = 0; e < WIDTH; ++e) tile[along() + e][across(i)] = staged[i].value[e];
+            } else {
+                *reinterpret_cast<Pack<WIDTH>*>(&tile[across(i)][along()]) = staged[i];
+            }
         }
     }
 };

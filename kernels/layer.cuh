@@ -7,7 +7,11 @@
 // Elements as they lie in memory.
 struct Plain {
     const REAL* data;
-    __device__ inline REAL operator()(Index offset) const { return data[offset]; }
+
+    template <int WIDTH>
+    __device__ inline Pack<WIDTH> load(Index offset) const {
+        return read_pack<WIDTH>(data + offset);
+    }
 };
 
 // dz = dy f'(z), computed as it is read; scaled where elements were dropped. `saved` is null for LINEAR, which does not
@@ -16,17 +20,27 @@ struct OutputGradient {
     const REAL* dy;
     const REAL* saved;
     REAL scale = 1;
-    __device__ inline REAL operator()(Index offset) const {
-        if constexpr (ACTIVATION == LINEAR) return dy[offset];
-        return activation_gradient(DROPS ? scale * dy[offset] : dy[offset], saved[offset]);
+
+    template <int WIDTH>
+    __device__ inline Pack<WIDTH> load(Index offset) const {
+        Pack<WIDTH> dz = read_pack<WIDTH>(dy + offset);
+        if constexpr (ACTIVATION != LINEAR) {
+            const Pack<WIDTH> z = read_pack<WIDTH>(saved + offset);
+#pragma unroll
+            for (int e = 0; e < WIDTH; ++e) {
+                dz.value[e] = activation_gradient(DROPS ? scale * dz.value[e] : dz.value[e], z.value[e]);
+            }
+        }
+        return dz;
     }
 };
 
 // Operand: a matrix in memory, or a block of columns of one; each run starts `stride` elements after the one before,
 // the first at `origin`. A run is a line if K_RUNS_, else it is all lines at one k.
-template <bool K_RUNS_, class Values>
+template <bool K_RUNS_, int WIDTH_, class Values>
 struct Matrix {
     static constexpr bool K_RUNS = K_RUNS_;
+    static constexpr int WIDTH = WIDTH_;
     using Line = Index;  // offset of the line's first element; negative outside
     using Step = Index;  // what k adds to it
 
@@ -39,9 +53,10 @@ struct Matrix {
     }
     __device__ inline Step step(Index k) const { return K_RUNS ? k : k * stride; }
     __device__ inline void advance(Step& step) const { step += K_RUNS ? BK : BK * stride; }
-    __device__ inline REAL load(Line line, Step step) const {
+    __device__ inline Pack<WIDTH> load(Line line, Step step) const {
         const Index end = K_RUNS ? depth : depth * stride;
-        return line >= 0 && step < end ? values(line + step) : REAL(0);
+        if (line < 0 || step >= end) return {};
+        return values.template load<WIDTH>(line + step);
     }
 };
 

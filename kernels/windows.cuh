@@ -72,6 +72,7 @@ constexpr int OUTSIDE = -(1 << 30);
 template <bool PIXELS_ARE_LINES>
 struct Windows {
     static constexpr bool K_RUNS = PIXELS_ARE_LINES;
+    static constexpr int WIDTH = A_WIDTH;  // channels
     using Line = Place;
     using Step = Digits;
 
@@ -111,12 +112,13 @@ struct Windows {
     __device__ inline void advance(Step& step) const {
         step = PIXELS_ARE_LINES ? taps.add(step, tile) : pixels.add(step, tile);
     }
-    __device__ inline REAL load(const Line& line, const Step& step) const {
+    __device__ inline Pack<WIDTH> load(const Line& line, const Step& step) const {
         const Place other = PIXELS_ARE_LINES ? tap(step) : pixel(step);
         const unsigned h = line.h + other.h;
         const unsigned w = line.w + other.w;
         const bool inside = h < static_cast<unsigned>(g.height) && w < static_cast<unsigned>(g.width);
-        return inside ? x[line.offset + other.offset] : REAL(0);
+        if (!inside) return {};
+        return read_pack<WIDTH>(x + line.offset + other.offset);
     }
 };
 
@@ -128,9 +130,10 @@ struct PixelsOfOutput {
     __device__ inline Index image(int number) const {
         return static_cast<Index>(number) * g.out_height * g.out_width * g.filters;
     }
-    __device__ inline REAL operator()(Index offset, int p, int q) const {
+    template <int WIDTH>
+    __device__ inline Pack<WIDTH> load(Index offset, int p, int q) const {
         const Index pixel = static_cast<Index>(p) * g.out_width + q;
-        return dz(offset + pixel * g.filters);
+        return dz.template load<WIDTH>(offset + pixel * g.filters);
     }
 };
 
@@ -139,6 +142,7 @@ struct PixelsOfOutput {
 template <class Outputs>
 struct OutputsOfPixel {
     static constexpr bool K_RUNS = true;
+    static constexpr int WIDTH = A_WIDTH;  // filters
     using Line = Place;
     using Step = Digits;
 
@@ -173,11 +177,12 @@ struct OutputsOfPixel {
         const int number = stride == 1 ? distance : distance / stride;
         return number * stride == distance && number < windows ? number : -1;
     }
-    __device__ inline REAL load(const Line& line, const Step& step) const {
+    __device__ inline Pack<WIDTH> load(const Line& line, const Step& step) const {
         const Place other = tap(step);
         const int p = window(line.h - other.h, g.stride_h, g.out_height);
         const int q = window(line.w - other.w, g.stride_w, g.out_width);
-        return p < 0 || q < 0 ? REAL(0) : dz(line.offset + other.offset, p, q);
+        if (p < 0 || q < 0) return {};
+        return dz.template load<WIDTH>(line.offset + other.offset, p, q);
     }
 };
 
@@ -185,6 +190,7 @@ struct OutputsOfPixel {
 // (filter row, filter column, filter).
 struct FiltersOfChannel {
     static constexpr bool K_RUNS = true;
+    static constexpr int WIDTH = B_WIDTH;  // filters
     using Line = Index;  // offset; negative outside
     using Step = Digits;
 
@@ -204,9 +210,9 @@ struct FiltersOfChannel {
     __device__ inline Line line(Index i) const { return i < g.group_channels ? i * g.filters + first_filter : -1; }
     __device__ inline Step step(Index k) const { return taps.split(k); }
     __device__ inline void advance(Step& step) const { step = taps.add(step, tile); }
-    __device__ inline REAL load(Line line, const Step& step) const {
-        if (line < 0 || step.high >= g.kernel_height) return 0;
+    __device__ inline Pack<WIDTH> load(Line line, const Step& step) const {
+        if (line < 0 || step.high >= g.kernel_height) return {};
         const Index place = static_cast<Index>(step.high) * g.kernel_width + step.middle;
-        return w[line + place * g.group_channels * g.filters + step.low];
+        return read_pack<WIDTH>(w + line + place * g.group_channels * g.filters + step.low);
     }
 };

@@ -161,6 +161,12 @@ def empty_like(array: Array) -> Array:
     return empty(array.shape, array.dtype, device_of(array))
 
 
+def address(array: Array) -> int:
+    """Return where the memory of `array` begins."""
+    given: Any = array
+    return int(given.data.ptr if is_cupy(array) else given.ctypes.data)
+
+
 def current(device: Device) -> AbstractContextManager[Any]:
     """Return a context in which `device` is CuPy's current device; on other kinds it does nothing."""
     return import_cupy().cuda.Device(device.index) if device.kind is Kind.CUDA else nullcontext()

@@ -14,7 +14,7 @@ from gpunet.backend.emulated_array import UNWRITTEN_BITS, EmulatedArray
 from gpunet.backend.emulator_abi import CELL, ArrayArgument, Parameter
 
 _GAP = 1 << 20  # bytes around each copy, beside its own size
-_ALIGNMENT = 256  # bytes, as CUDA's allocations
+_ALIGNMENT = 256  # bytes, that of CUDA's allocations: a copy lies as its array does
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class CheckedArguments:
         size = max(self._arrays[i].ctypes.data + self._arrays[i].nbytes for i in numbers) - begin
         gap = _GAP + size
         memory = np.empty(2 * gap + size + _ALIGNMENT, np.uint8)  # pages of the gaps are never touched
-        start = gap + -(memory.ctypes.data + gap) % _ALIGNMENT
+        start = gap + (begin - memory.ctypes.data - gap) % _ALIGNMENT  # kernels are told how arrays are aligned
         offsets = {i: self._arrays[i].ctypes.data - begin for i in numbers}
         granule = math.gcd(*(self._arrays[i].itemsize for i in numbers), *offsets.values())
         written = any(self._parameters[i].is_written for i in numbers)

@@ -18,6 +18,7 @@ from gpunet.ops.convolution_host import (
     kernel_gradient_host,
 )
 from gpunet.ops.dropping import Dropping, drop_host, kernel_arguments
+from gpunet.ops.tiles import Run
 from gpunet.ops.trace import op
 from gpunet.ops.windows import padded_output_size
 
@@ -60,6 +61,10 @@ class Sizes:
     def taps(self) -> int:
         """Elements of a window that one filter sees."""
         return self.w[0] * self.w[1] * self.w[2]
+
+    @property
+    def group_channels(self) -> int:
+        return self.w[2]
 
     @property
     def group_filters(self) -> int:
@@ -140,8 +145,10 @@ def convolution(
     partial = plan.workspace(y.size, x.dtype, device)
     b = None if b is None else contiguous(b)
     outputs = (y, z, None) if partial is None else (None, None, partial)
-    args = (contiguous(x), contiguous(w), b, *outputs, *sizes.kernel_arguments(), *dropped)
-    tiles.run(_FILE, "convolution", plan, args, x.dtype, activation, drops=dropping is not None)
+    x, w = contiguous(x), contiguous(w)
+    args = (x, w, b, *outputs, *sizes.kernel_arguments(), *dropped)
+    runs = Run(sizes.group_channels, (x,)), Run(sizes.group_filters, (w,))
+    tiles.run(_FILE, "convolution", plan, args, x.dtype, activation, runs, drops=dropping is not None)
     if partial is not None:
         tiles.finish(partial, y, b, z, activation, dropping=dropping)
     return y, y if z is None else z
@@ -176,7 +183,8 @@ def convolution_input_gradient(
     inputs = (contiguous(dy), contiguous(saved), contiguous(w))
     outputs = (dx, None) if partial is None else (None, partial)
     args = (*inputs, *outputs, *sizes.kernel_arguments(), scale)
-    tiles.run(_FILE, where, plan, args, dy.dtype, activation, scale != 1)
+    runs = Run(sizes.group_filters, inputs[:2]), Run(sizes.group_filters, inputs[2:])
+    tiles.run(_FILE, where, plan, args, dy.dtype, activation, runs, scale != 1)
     if partial is not None:
         tiles.finish(partial, dx)
     return dx
@@ -210,7 +218,8 @@ def convolution_kernel_gradient(
     inputs = (contiguous(x), contiguous(dy), contiguous(saved))
     outputs = (dw, db, None) if partial is None else (None, None, partial)
     args = (*inputs, *outputs, int(with_bias), *sizes.kernel_arguments(), scale)
-    tiles.run(_FILE, where, plan, args, x.dtype, activation, scale != 1)
+    runs = Run(sizes.group_channels, inputs[:1]), Run(sizes.group_filters, inputs[1:])
+    tiles.run(_FILE, where, plan, args, x.dtype, activation, runs, scale != 1)
     if partial is not None:
         tiles.finish(partial, dw, tail=db)
 

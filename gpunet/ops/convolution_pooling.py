@@ -29,6 +29,7 @@ from gpunet.ops.activation import Activation, unread_by_gradients
 from gpunet.ops.convolution import Geometry, Sizes, sizes_of
 from gpunet.ops.convolution_host import gradients_host, input_gradient_host, kernel_gradient_host
 from gpunet.ops.convolution_pooling_host import WINDOW, convolution_pooling_host, pooled_dz_host
+from gpunet.ops.tiles import Run
 from gpunet.ops.trace import op
 from gpunet.ops.windows import PADDINGS, POOL
 
@@ -152,9 +153,10 @@ def _compute(
         return
     rows = WINDOW * y.size // y.shape[3]
     plan = tiles.plan(rows, sizes.group_filters, sizes.taps, x.dtype, sizes.geometry.groups, WINDOW)
-    inputs = (contiguous(x), contiguous(w), None if b is None else contiguous(b))
-    args = (*inputs, y, z, winner, *y.shape[1:3], *sizes.kernel_arguments())
-    tiles.run(_FILE, "convolution_pooling", plan, args, x.dtype, activation)
+    inputs = (contiguous(x), contiguous(w))
+    args = (*inputs, None if b is None else contiguous(b), y, z, winner, *y.shape[1:3], *sizes.kernel_arguments())
+    runs = Run(sizes.group_channels, inputs[:1]), Run(sizes.group_filters, inputs[1:])
+    tiles.run(_FILE, "convolution_pooling", plan, args, x.dtype, activation, runs)
 
 
 @op(_input_gradient_flops, unread=unread_by_gradients)
@@ -186,7 +188,8 @@ def convolution_pooling_input_gradient(
     inputs = (contiguous(dy), contiguous(saved), contiguous(winner), contiguous(w))
     outputs = (dx, None) if partial is None else (None, partial)
     args = (*inputs, *outputs, *shape[1:3], *sizes.kernel_arguments())
-    tiles.run(_GRADIENT_FILE, where, plan, args, dy.dtype, activation)
+    runs = Run(sizes.group_filters, inputs[:3]), Run(sizes.group_filters, inputs[3:])
+    tiles.run(_GRADIENT_FILE, where, plan, args, dy.dtype, activation, runs)
     if partial is not None:
         tiles.finish(partial, dx)
     return dx
@@ -226,7 +229,8 @@ def convolution_pooling_kernel_gradient(
     inputs = (contiguous(x), contiguous(dy), contiguous(saved), contiguous(winner))
     outputs = (dw, db, None) if partial is None else (None, None, partial)
     args = (*inputs, *outputs, int(with_bias), *shape[1:3], *sizes.kernel_arguments())
-    tiles.run(_GRADIENT_FILE, where, plan, args, x.dtype, activation)
+    runs = Run(sizes.group_channels, inputs[:1]), Run(sizes.group_filters, inputs[1:])
+    tiles.run(_GRADIENT_FILE, where, plan, args, x.dtype, activation, runs)
     if partial is not None:
         tiles.finish(partial, dw, tail=db)
 

@@ -12,6 +12,7 @@ from gpunet.backend.threads import Part, run
 from gpunet.ops import contract, tiles
 from gpunet.ops.activation import Activation, activate_host, gradient_host, unread_by_gradients
 from gpunet.ops.dropping import Dropping, drop_host, kernel_arguments
+from gpunet.ops.tiles import Run
 from gpunet.ops.trace import op
 
 _FILE = "dense.cu"
@@ -66,9 +67,11 @@ def dense(
     plan = tiles.plan(m, n, k, x.dtype)
     partial = plan.workspace(m * n, x.dtype, device)
     b = None if b is None else contiguous(b)
+    x, w = contiguous(x), contiguous(w)
     outputs = (y, z, None) if partial is None else (None, None, partial)
-    args = (contiguous(x), contiguous(w), b, *outputs, m, n, k, *dropped)
-    tiles.run(_FILE, "dense", plan, args, x.dtype, activation, drops=dropping is not None)
+    args = (x, w, b, *outputs, m, n, k, *dropped)
+    runs = Run(k, (x,)), Run(n, (w,))
+    tiles.run(_FILE, "dense", plan, args, x.dtype, activation, runs, drops=dropping is not None)
     if partial is not None:
         tiles.finish(partial, y, b, z, activation, dropping=dropping)
     return y, y if z is None else z
@@ -119,9 +122,9 @@ def dense_input_gradient(dy: Array, saved: Array, w: Array, activation: Activati
     partial = plan.workspace(m * k, dy.dtype, device)
     inputs = (contiguous(dy), contiguous(saved), contiguous(w))
     outputs = (dx, None) if partial is None else (None, partial)
-    tiles.run(
-        _FILE, "dense_input_gradient", plan, (*inputs, *outputs, m, n, k, scale), dy.dtype, activation, scale != 1
-    )
+    args = (*inputs, *outputs, m, n, k, scale)
+    runs = Run(n, inputs[:2]), Run(n, inputs[2:])
+    tiles.run(_FILE, "dense_input_gradient", plan, args, dy.dtype, activation, runs, scale != 1)
     if partial is not None:
         tiles.finish(partial, dx)
     return dx
@@ -157,6 +160,8 @@ def dense_kernel_gradient(
     partial = plan.workspace(k * n + n * with_bias, x.dtype, device)
     inputs = (contiguous(x), contiguous(dy), contiguous(saved))
     outputs = (dw, db, None) if partial is None else (None, None, partial)
-    tiles.run(_FILE, where, plan, (*inputs, *outputs, int(with_bias), m, n, k, scale), x.dtype, activation, scale != 1)
+    args = (*inputs, *outputs, int(with_bias), m, n, k, scale)
+    runs = Run(k, inputs[:1]), Run(n, inputs[1:])
+    tiles.run(_FILE, where, plan, args, x.dtype, activation, runs, scale != 1)
     if partial is not None:
         tiles.finish(partial, dw, tail=db)

@@ -1,17 +1,18 @@
 """How a matrix product (m, k) (k, n) is cut into pieces for kernels/gemm.cuh: tile sizes, grid, splits of k.
 
 Every choice goes by the shape and the dtype alone, never by the device, so that all devices that run kernels add in the
-same order.
+same order. (How much is read at once goes by how arrays lie in memory too; no sum depends on that.)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from gpunet.backend.arrays import Array, Device, device_of, empty
+from gpunet.backend.arrays import Array, Device, address, device_of, empty
 from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops.activation import Activation
 from gpunet.ops.dropping import Dropping, kernel_arguments
@@ -35,6 +36,25 @@ class Tile:
     def defines(self) -> dict[str, int]:
         return {"BM": self.bm, "BN": self.bn, "BK": self.bk, "TM": self.tm, "TN": self.tn}
 
+    def widths(self, real: npt.DTypeLike) -> tuple[int, int]:
+        """Return how many elements a thread may copy at once, of the first factor and of the second: 16 bytes at most,
+        and not more than it has to copy."""
+        widest = _WIDEST_LOAD // np.dtype(real).itemsize
+        a, b = (min(lines * self.bk // self.threads, widest) for lines in (self.bm, self.bn))
+        return a, b
+
+
+class Run(NamedTuple):
+    """What lies next to each other in memory, of one factor of a product: so many elements, of each of some arrays."""
+
+    length: int
+    arrays: tuple[Array, ...]
+
+    def width(self, widest: int) -> int:
+        """Return how many elements can be read at once: `widest` where every run is whole packs that are aligned."""
+        packs = self.length % widest == 0
+        return widest if packs and not any(address(a) % (widest * a.itemsize) for a in self.arrays) else 1
+
 
 # A larger tile reads less memory per sum, a smaller one wastes less on a small matrix and gives more blocks. Doubles
 # take twice the registers and shared memory.
@@ -49,6 +69,8 @@ _ENOUGH_LARGE_TILES = 64  # fewer leave most multiprocessors of any GPU idle
 _ENOUGH_BLOCKS = 256  # about two per multiprocessor of a large GPU
 _SHORTEST_SPLIT = 256  # terms; below, the workspace costs more than the split gains
 LONGEST_UNSPLIT = 2 * _SHORTEST_SPLIT - 1
+
+_WIDEST_LOAD = 16  # bytes
 
 _FINISH_THREADS = 256
 
@@ -100,10 +122,16 @@ def run(
     args: tuple[Argument, ...],
     dtype: npt.DTypeLike,
     activation: Activation,
+    runs: tuple[Run, Run],
     drops: bool = False,
 ) -> None:
-    """Launch a kernel on gemm.cuh according to `plan`; `drops` tells whether there is a dropout behind it."""
-    defines = {**plan.tile.defines, "ACTIVATION": activation.code, "DROPS": int(drops)}
+    """Launch a kernel on gemm.cuh according to `plan`.
+
+    `runs` are those of the two factors; `drops` tells whether there is a dropout behind the product.
+    """
+    a, b = (run.width(widest) for run, widest in zip(runs, plan.tile.widths(dtype), strict=True))
+    widths = {"A_WIDTH": a, "B_WIDTH": b}
+    defines = {**plan.tile.defines, **widths, "ACTIVATION": activation.code, "DROPS": int(drops)}
     launch(file, entry, grid=plan.grid, block=plan.tile.threads, args=args, real=dtype, defines=defines)
 
 
