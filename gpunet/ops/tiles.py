@@ -37,8 +37,7 @@ class Tile:
         return {"BM": self.bm, "BN": self.bn, "BK": self.bk, "TM": self.tm, "TN": self.tn}
 
     def widths(self, real: npt.DTypeLike) -> tuple[int, int]:
-        """Return how many elements a thread may copy at once, of the first factor and of the second: 16 bytes at most,
-        and not more than it has to copy."""
+        """Return how many elements of the first and second factor a thread may copy at once: at most 16 bytes."""
         widest = _WIDEST_LOAD // np.dtype(real).itemsize
         a, b = (min(lines * self.bk // self.threads, widest) for lines in (self.bm, self.bn))
         return a, b
