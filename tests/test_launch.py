@@ -125,6 +125,11 @@ def test_arrays_of_two_devices_are_refused_by_name() -> None:
         launch.launch("probe.cu", "probe", grid=1, block=32, args=(x, np.ones(3), 3), real=np.float32)
 
 
+def test_a_launch_without_an_array_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"probe\.cu:probe: all arrays must be on one device; got none"):
+        launch.launch("probe.cu", "probe", grid=1, block=32, args=(None, 3), real=np.float32)
+
+
 def test_arrays_must_be_contiguous() -> None:
     x = to_device(np.ones((4, 4), np.float32), EMULATED)
     with pytest.raises(AssertionError, match="argument 0 is not contiguous"):

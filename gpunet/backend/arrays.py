@@ -134,9 +134,11 @@ def is_array(value: object) -> bool:
 def common_device(where: str, **arrays: Array | None) -> Device:
     """Return the one device of all `arrays` that are not None; TypeError that names them if they differ."""
     devices = [device_of(array) for array in arrays.values() if array is not None]
-    if devices.count(devices[0]) != len(devices):
+    if not devices or devices.count(devices[0]) != len(devices):
         places = ", ".join(f"{name} on {device_of(array)}" for name, array in arrays.items() if array is not None)
-        raise TypeError(f"{where}: all arrays must be on one device; got {places}; copy with gpunet.to_device")
+        raise TypeError(
+            f"{where}: all arrays must be on one device; got {places or 'none'}; copy with gpunet.to_device"
+        )
     return devices[0]
 
 
