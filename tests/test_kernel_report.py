@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bench import kernels, nvrtc, sass
@@ -71,7 +73,7 @@ def test_a_turn_of_the_main_loop() -> None:
         (86, 128, 32, 50 * 1024, 1),
         (75, 256, 40, 16 * 1024, 4),
         (90, 1024, 72, 0, 0),  # 32 warps of 72 registers are more than there are
-        (90, 96, 168, 0, 4),  # three warps of 5376 registers: 3 in each fourth of a multiprocessor
+        (90, 64, 200, 0, 4),  # 8 warps of 6400 registers: two in each fourth, though 10 would fit in all of them
     ],
 )
 def test_resident_blocks(architecture: int, threads: int, registers: int, shared: int, blocks: int) -> None:
@@ -95,10 +97,11 @@ def test_every_matrix_kernel_keeps_to_its_line() -> None:
     missing = nvrtc.unavailable() or sass.unavailable()
     if missing:
         pytest.skip(missing)
-    lines = {key[1:]: line for key, line in kernels.read_lines().items() if key[0] == architecture}
     found = kernels.rows([architecture])
-    assert {(row.entry, row.tile) for row in found} == set(lines)
-    faults = [fault for row in found for fault in lines[row.entry, row.tile].faults(row)]
+    assert {(architecture, row.entry, row.tile) for row in found} == {
+        key for key in kernels.read_lines() if key[0] == architecture
+    }
+    faults = kernels.faults(found)
     assert not faults, "\n".join(faults)
     for row in found:
         _, tile = kernels.TILES[row.tile]
@@ -106,13 +109,37 @@ def test_every_matrix_kernel_keeps_to_its_line() -> None:
         assert 0 < row.bound <= 1 and 0 < row.occupancy <= 1 and row.needs.spilled == 0
 
 
-def test_a_fall_below_a_line_is_a_fault() -> None:
+def _row(registers: int, entry: str = "dense") -> kernels.Row:
     loop = sass.Mix(100, 50, sass.Counter({16: 8}), sass.Counter())
-    row = kernels.Row("dense", "large", 80, 256, nvrtc.Needs(100, 0, 0), loop)
+    return kernels.Row(entry, "large", 80, 256, nvrtc.Needs(registers, 0, 0), loop)
+
+
+def test_a_fall_below_a_line_is_a_fault() -> None:
+    row = _row(registers=100)
     assert kernels.Line(92, 0.55).faults(row) == []
     assert kernels.Line(91, 0.56).faults(row) == [
         "dense, large, sm_80: 100 registers, not 91",
         "dense, large, sm_80: 50% fma, not 56%",
+    ]
+
+
+def test_the_command_names_what_is_worse(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (nvrtc, sass):
+        monkeypatch.setattr(module, "unavailable", lambda: None)
+    monkeypatch.setattr(kernels, "LINES", tmp_path / "kernels.json")
+    monkeypatch.setattr(kernels, "rows", lambda architectures: [_row(registers=100)])
+    kernels.main(["--write"])
+    kernels.main(["--arch", "80"])
+    assert capsys.readouterr().out.count("large  80      256        100") == 2
+    monkeypatch.setattr(kernels, "rows", lambda architectures: [_row(registers=109), _row(90, "another")])
+    with pytest.raises(SystemExit) as exit_:
+        kernels.main(["--arch", "80"])
+    assert exit_.value.code == 1
+    assert capsys.readouterr().err.split("\n")[1:3] == [
+        "dense, large, sm_80: 109 registers, not 100",
+        "another, large, sm_80: not in kernels.json",
     ]
 
 
