@@ -16,7 +16,9 @@ import pytest
 from emulated_kernel import PLANTED, fault_line, message, on_emulator, output, require_emulator, run
 
 from gpunet.backend import emulator, emulator_kernel
-from gpunet.backend.arrays import Array, to_host
+from gpunet.backend.arrays import Array, address, to_host
+from gpunet.backend.emulator_abi import parse_signature
+from gpunet.backend.emulator_checks import CheckedArguments
 
 
 @pytest.fixture(scope="module", autouse=True, params=["found", "ziglang"])
@@ -211,6 +213,15 @@ def test_overlapping_views_overlap_in_the_checked_mode(x: Array) -> None:
     whole = on_emulator(np.arange(80, dtype=np.float32))
     text = message("copy", whole[:64], whole[16:])
     assert "copy: race: reads element 0 of argument 1 (float*, 64 elements)" in text
+
+
+def test_copies_are_aligned_as_their_arrays() -> None:
+    """Of arrays that overlap, too: which loads are wide is decided by how the arrays themselves lie."""
+    whole = on_emulator(np.arange(80, dtype=np.float32))
+    arrays = whole[1:60], whole[4:], on_emulator(np.arange(9, dtype=np.float32))[3:]
+    copies = CheckedArguments(parse_signature("rrrfff"), arrays).addresses
+    for array, copy in zip(arrays, copies, strict=True):
+        assert copy is not None and copy % 256 == address(array) % 256 == array.ctypes.data % 256
 
 
 def test_everything_works_after_an_error(x: Array) -> None:
