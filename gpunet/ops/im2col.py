@@ -67,11 +67,11 @@ def runs(values: HostArray, shape: Shape, strides: Shape, length: int, offset: i
     faster than a last axis, the more so the shorter it is. Only views whose runs do not overlap may be written to.
     """
     size = values.itemsize
-    return np.ndarray(shape, _run(length * size), values, offset * size, [step * size for step in strides])
+    return np.ndarray(shape, _run_dtype(length * size), values, offset * size, [step * size for step in strides])
 
 
 @lru_cache
-def _run(size: int) -> np.dtype[np.void]:
+def _run_dtype(size: int) -> np.dtype[np.void]:
     return np.dtype((np.void, size))
 
 

@@ -17,7 +17,7 @@ _LONGEST_SUM = 384
 # Of multiplications. OpenBLAS does not bring the factors of so small a product into another order first, which for few
 # filters takes as long as to multiply.
 _SMALL_PRODUCT = 10**6
-_FEWEST_ROWS = 32  # of such a product: with fewer it is no faster
+_FEWEST_ROWS = 32  # of such a product: with fewer there is little to win, or something to lose
 
 
 def multiply(a: HostArray, b: HostArray, out: HostArray) -> None:
