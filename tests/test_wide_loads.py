@@ -33,10 +33,10 @@ def _where_kernels_run(device: Device) -> None:
         pytest.skip("cpu: has no kernels")
 
 
-def _dense(device: Device, m: int, k: int, n: int, dtype: Any = np.float32, shift: int = 0) -> list[Array]:
+def _dense(device: Device, m: int, k: int, n: int, shift: int = 0) -> list[Array]:
     """Return y and all gradients; the arrays begin `shift` elements after an aligned address."""
     sizes = ((m, k), (k, n), (m, n))
-    x, w, dy = (_placed(device, checks.normal(*size, seed=i, dtype=dtype), shift) for i, size in enumerate(sizes))
+    x, w, dy = (_placed(device, checks.normal(*size, seed=i), shift) for i, size in enumerate(sizes))
     y, saved = dense(x, w, None, RELU)
     dw = empty_like(w)
     dense_kernel_gradient(x, dy, saved, RELU, dw, None)
@@ -53,10 +53,9 @@ def _placed(device: Device, values: np.ndarray, shift: int) -> Array:
     return memory[shift:].reshape(values.shape)
 
 
-def _images(device: Device, geometry: Geometry, c: int, f: int, dtype: Any = np.float32) -> list[Array]:
+def _images(device: Device, geometry: Geometry, c: int, f: int) -> list[Array]:
     """Return what both kinds of convolution and all their gradients give for c channels and f filters."""
-    x, w = checks.normal(3, 9, 8, c, dtype=dtype), checks.normal(3, 2, c // geometry.groups, f, seed=1, dtype=dtype)
-    x, w = checks.on(device, x, w)
+    x, w = checks.on(device, checks.normal(3, 9, 8, c), checks.normal(3, 2, c // geometry.groups, f, seed=1))
     y, saved = convolution(x, w, None, RELU, geometry)
     dw = empty_like(w)
     found = [y, dw, convolution_gradients(x, y, saved, w, RELU, geometry, dw, None)]
@@ -118,7 +117,7 @@ def test_a_factor_whose_runs_are_no_whole_packs_is_read_one_by_one(
     _check_same_bits(monkeypatch, lambda: _forward(device, 68, 36, 58), {("4", "1")})
 
 
-def test_arrays_that_are_not_aligned(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_that_are_not_aligned(device: Device) -> None:
     aligned = _dense(device, 68, 36, 60)
     for shift in (1, 2, 3):
         with checks.recorded_launches() as launches:
