@@ -1,9 +1,9 @@
 // The tile loop behind every matrix product: C(m, n) = sum over k of A(m, k) B(k, n).
 //
-// A block computes a tile of BM x BN elements of C. It goes along k in tiles of BK: shared memory holds STAGES of them, of
-// A and B each. While all threads multiply the present ones, copies of the next ones are under way; one barrier a tile
-// is enough. Each thread keeps TM x TN sums in registers. What differs between Dense, convolution and their gradients is
-// only where elements come from (the operands) and what happens to a finished sum (the epilogue).
+// A block computes a tile of BM x BN elements of C. It goes along k in tiles of BK: shared memory holds STAGES of them,
+// of A and B each. While all threads multiply the present ones, copies of the next ones are under way; one barrier a
+// tile is enough. Each thread keeps TM x TN sums in registers. What differs between Dense, convolution and their
+// gradients is only where elements come from (the operands) and what happens to a finished sum (the epilogue).
 //
 // An operand presents A or B as elements (line, k), where the line is m for A and n for B. It is a class with
 //     K_RUNS                  whether neighbours in memory are neighbours along k (else along the line): neighbouring
@@ -22,9 +22,9 @@
 //
 // An epilogue is called with packs of neighbouring sums of one row and stores them.
 //
-// BM, BN, BK, TM, TN, STAGES, A_WIDTH, B_WIDTH come from gpunet/ops/tiles.py. Rounding: a sum is a chain of at most CHUNK fma;
-// longer sums are chains of such chains, added up in memory by the thread that owns the element. So the error grows
-// with CHUNK + k / CHUNK, as in a blocked BLAS, not with k.
+// BM, BN, BK, TM, TN, STAGES, A_WIDTH, B_WIDTH come from gpunet/ops/tiles.py. Rounding: a sum is a chain of at most CHUNK
+// fma; longer sums are chains of such chains, added up in memory by the thread that owns the element. So the error
+// grows with CHUNK + k / CHUNK, as in a blocked BLAS, not with k.
 #include "common.cuh"
 #include "ptx.cuh"
 
@@ -87,8 +87,8 @@ struct Part {
     }
 };
 
-// Copies tiles of LINES x BK elements of an operand to shared memory: straight where the elements are wanted as they lie
-// in memory and the GPU can, else by way of registers.
+// Copies tiles of LINES x BK elements of an operand to shared memory: straight where the elements are wanted as they
+// lie in memory and the GPU can, else by way of registers.
 template <class Operand, int LINES>
 struct Loader {
     static constexpr bool K_RUNS = Operand::K_RUNS;
@@ -175,12 +175,14 @@ __device__ inline void read_fragment(REAL (&fragment)[COUNT], const REAL* row, i
     }
 }
 
-// A warp is 4 x 8 of the block's THREADS_M x THREADS_N threads. Of neighbouring lanes two and two read the same packs of
-// A, and lanes two apart the same packs of B: then shared memory serves a read of 16 bytes a lane by two requests instead
-// of four (an engineer of NVIDIA's, forums.developer.nvidia.com/t/77228, for compute capability 7).
+// A warp is 4 x 8 of the block's THREADS_M x THREADS_N threads. Lanes 2i and 2i + 1 read the same packs of A, and lanes
+// two apart the same packs of B: then shared memory serves a read of 16 bytes a lane by two requests instead of four
+// (an engineer of NVIDIA's, forums.developer.nvidia.com/t/77228, for compute capability 7).
 constexpr int WARP_M = 4, WARP_N = 8;
 static_assert(THREADS_M % WARP_M == 0 && THREADS_N % WARP_N == 0, "warps must cover the tile");
-__device__ inline int thread_row() { return threadIdx.x / 32 / (THREADS_N / WARP_N) * WARP_M + threadIdx.x / 2 % WARP_M; }
+__device__ inline int thread_row() {
+    return threadIdx.x / 32 / (THREADS_N / WARP_N) * WARP_M + threadIdx.x / 2 % WARP_M;
+}
 __device__ inline int thread_column() {
     return threadIdx.x / 32 % (THREADS_N / WARP_N) * WARP_N + threadIdx.x % 2 + threadIdx.x % 32 / 8 * 2;
 }
@@ -283,8 +285,8 @@ __device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, 
         tiles.first_m = part.first_m;
         tiles.first_n = part.first_n;
     }
-    // Copies are under way for the next STAGES - 1 tiles. (What goes by way of registers is written at the end of the turn
-    // in which its copy began.)
+    // Copies are under way for the next STAGES - 1 tiles. (What goes by way of registers is written at the end of the
+    // turn in which its copy began.)
     const int tile_count = static_cast<int>(part.tiles);
     const auto begin = [&](int tile, Stage& stage) {
         if (tile < tile_count) {
