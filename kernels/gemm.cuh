@@ -61,18 +61,24 @@ struct alignas(16) Tiles {
 
 // The part of the product that this block computes. grid.x counts the tiles of C, a row of tiles after the other (tiles
 // of a row read the same lines of A); grid.y counts groups of channels; grid.z counts splits of k.
+//
+// Splits are whole units of terms, and a sum is filled up with zeros to whole units: where each chain begins and ends,
+// and so every bit of C, goes by k and gridDim.z alone, whatever the tile is.
+constexpr int UNIT = 16;  // terms, as gpunet/ops/tiles.py has it
+static_assert(UNIT % BK == 0 && CHUNK % UNIT == 0, "units must be whole tiles, and chunks whole units");
+
 struct Part {
     Index first_m, first_n, first_k, tiles;
 
     __device__ inline Part(Index n, Index k) {
         const Index tiles_n = ceil_div(n, BN);
-        const Index tiles_k = ceil_div(k, BK);
-        const Index share = ceil_div(tiles_k, gridDim.z);
-        const Index first_tile = blockIdx.z * share;
+        const Index units = ceil_div(k, UNIT);
+        const Index share = ceil_div(units, gridDim.z);
+        const Index first_unit = blockIdx.z * share;
         first_m = blockIdx.x / tiles_n * BM;
         first_n = blockIdx.x % tiles_n * BN;
-        first_k = first_tile * BK;
-        tiles = tiles_k - first_tile < share ? tiles_k - first_tile : share;
+        first_k = first_unit * UNIT;
+        tiles = (units - first_unit < share ? units - first_unit : share) * (UNIT / BK);
     }
 };
 
