@@ -73,12 +73,13 @@ struct Part {
     __device__ inline Part(Index n, Index k) {
         const Index tiles_n = ceil_div(n, BN);
         const Index units = ceil_div(k, UNIT);
-        const Index share = ceil_div(units, gridDim.z);
-        const Index first_unit = blockIdx.z * share;
+        const Index share = ceil_div(units, gridDim.z) * (UNIT / BK);
+        const Index first_tile = blockIdx.z * share;
+        const Index left = units * (UNIT / BK) - first_tile;
         first_m = blockIdx.x / tiles_n * BM;
         first_n = blockIdx.x % tiles_n * BN;
-        first_k = first_unit * UNIT;
-        tiles = (units - first_unit < share ? units - first_unit : share) * (UNIT / BK);
+        first_k = first_tile * BK;
+        tiles = left < share ? left : share;
     }
 };
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import checks
 import numpy as np
 import pytest
+from fake_cupy import FakeCupy
 
 from gpunet import Dense, Input, Sequential
-from gpunet.backend.arrays import CPU, EMULATED, Device, assign
+from gpunet.backend import arrays, devices, launch
+from gpunet.backend.arrays import CPU, EMULATED, Device, Kind, assign, empty
 from gpunet.inspection import tuning
 from gpunet.inspection.tuning import Measured
 from gpunet.ops import tiles
@@ -99,3 +104,43 @@ def test_all_products_of_a_step_are_measured_and_the_model_stays_as_it_was(devic
     assert all(min(times) > 0 for times in measured.seconds.values())
     for one, other in zip(model.get_weights(), before, strict=True):
         checks.assert_same_bits(one, other)
+
+
+@pytest.fixture
+def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCupy]:
+    fake = FakeCupy()
+    monkeypatch.setitem(sys.modules, "cupy", fake)  # type: ignore[arg-type]
+    monkeypatch.setattr(launch, "launched", set())
+    cached = (arrays.import_cupy, devices.capability, launch._cuda_kernel, launch._cuda_module)
+    for one in cached:
+        one.cache_clear()
+    yield fake
+    for one in cached:
+        one.cache_clear()
+
+
+def test_on_a_gpu_graphs_are_timed_in_turns_by_events_of_their_stream(cupy: FakeCupy) -> None:
+    gpu = Device(Kind.CUDA)
+    y, used = empty((1000,), np.float32, gpu), list[str]()
+
+    def again(*, tile: tiles.Tile) -> None:
+        used.append(next(name for name, (_, known) in tiles.TILES.items() if known == tile))
+        launch.launch("probe.cu", "probe", grid=4, block=256, args=(y, 1000), real=np.float32)
+
+    launched = tiles.Launched("dense", tiles.plan(3, 3, 3, np.float32), "float32", (y,), (), again)
+    measured = tuning.measure(launched, gpu)
+    names = ["large", "medium", "narrow", "small"]
+    assert list(measured.seconds) == names and {len(times) for times in measured.seconds.values()} == {21}
+    # The first round goes backwards, and the fake GPU takes 2, 4, 6, … milliseconds from event to event.
+    for rank, name in enumerate(reversed(names)):
+        assert measured.seconds[name][0] == pytest.approx(2e-3 * (rank + 1) / 20)
+        assert measured.seconds[name][1] == pytest.approx(2e-3 * (8 - rank) / 20)
+    assert [used.count(name) for name in names] == [41, 41, 41, 42]  # once for the bits, then to log and to capture 20
+    start = cupy.log.index("graphs: record event 0")
+    assert cupy.log[start : start + 3] == [
+        "graphs: record event 0",
+        "graphs: launch graph",
+        "graphs: record event 1",
+    ]
+    found = tuning.choose([measured], gpu)
+    assert list(found) == [Key("dense", "9.0", "float32 m4 n4 k4")]
