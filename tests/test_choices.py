@@ -67,7 +67,7 @@ def test_the_variable_is_read_once_when_it_is_needed_and_set_tuning_is_stronger(
     monkeypatch.setenv("GPUNET_TUNING", str(named))
     tables = Choices(tiles.candidates)
     assert tables.find("dense", EMULATED, product, "float32") == "narrow"
-    assert tables.describe() == f"{named} by GPUNET_TUNING (1 choices for emulated), then gpunet's own table (empty)"
+    assert tables.describe() == f"{named} by GPUNET_TUNING (choices: 1 for emulated), then gpunet's own table (empty)"
     monkeypatch.setenv("GPUNET_TUNING", "nowhere.json")
     assert tables.find("dense", EMULATED, product, "float32") == "narrow"
     tables.use("set_tuning", given)
@@ -76,6 +76,15 @@ def test_the_variable_is_read_once_when_it_is_needed_and_set_tuning_is_stronger(
     assert tables.find("dense", EMULATED, product, "float32") is None
     with pytest.raises(FileNotFoundError, match=r"GPUNET_TUNING: nowhere.json: no such file"):
         Choices(tiles.candidates).find("dense", EMULATED, product, "float32")
+
+
+def test_the_users_table_comes_before_the_own_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [Key("dense", "emulated", f"float32 m8 n8 k{k}") for k in (8, 16)]
+    monkeypatch.setattr(choices, "_OWN", _write(tmp_path / "own.json", dict.fromkeys(keys, "narrow")))
+    tables = Choices(tiles.candidates)
+    tables.use("test", _write(tmp_path / "table.json", {keys[0]: "medium"}))
+    found = [tables.find("dense", EMULATED, Product(8, 8, k), "float32") for k in (8, 16, 32)]
+    assert found == ["medium", "narrow", None]
 
 
 # Files

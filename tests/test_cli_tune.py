@@ -176,7 +176,7 @@ def test_devices_shows_the_table_in_use(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(tiles.choices, "_sources", None)
     line = CliRunner().invoke(app, ["devices"]).output.splitlines()[-1]
     path = Path("t.json").absolute()
-    assert line.startswith(f"tiles of matrix kernels: {path} by GPUNET_TUNING (1 choices for 9.0), then gpunet's own")
+    assert line.startswith(f"tiles of matrix kernels: {path} by GPUNET_TUNING (choices: 1 for 9.0), then gpunet's own")
     Path("t.json").write_text("broken")
     monkeypatch.setattr(tiles.choices, "_sources", None)
     result = CliRunner().invoke(app, ["devices"])

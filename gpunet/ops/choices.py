@@ -79,8 +79,8 @@ class Source:
 
     def __str__(self) -> str:
         counts = Counter(key.capability for key in self.table)
-        listed = ", ".join(f"{count} choices for {number}" for number, count in sorted(counts.items()))
-        return f"{self.origin} ({listed or 'empty'})"
+        listed = ", ".join(f"{count} for {number}" for number, count in sorted(counts.items()))
+        return f"{self.origin} ({f'choices: {listed}' if listed else 'empty'})"
 
 
 class Choices:
