@@ -6,6 +6,7 @@ same order. (How much is read at once goes by how arrays lie in memory too; no s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -123,14 +124,16 @@ def run(
     activation: Activation,
     runs: tuple[Run, Run],
     drops: bool = False,
+    further: Mapping[str, int] | None = None,
 ) -> None:
     """Launch a kernel on gemm.cuh according to `plan`.
 
-    `runs` are those of the two factors; `drops` tells whether there is a dropout behind the product.
+    `runs` are those of the two factors; `drops` tells whether there is a dropout behind the product; `further` defines
+    are those that a file has beside gemm.cuh's.
     """
     a, b = (run.width(widest) for run, widest in zip(runs, plan.tile.widths(dtype), strict=True))
     widths = {"A_WIDTH": a, "B_WIDTH": b}
-    defines = {**plan.tile.defines, **widths, "ACTIVATION": activation.code, "DROPS": int(drops)}
+    defines = {**plan.tile.defines, **widths, "ACTIVATION": activation.code, "DROPS": int(drops), **(further or {})}
     launch(file, entry, grid=plan.grid, block=plan.tile.threads, args=args, real=dtype, defines=defines)
 
 
