@@ -11,6 +11,7 @@ the exit status is 1; a test does this for 8.0.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 from collections import Counter
@@ -35,7 +36,6 @@ TILES = {name: (_REALS[dtype], tile) for name, (dtype, tile) in tiles.TILES.item
 LINES = Path(__file__).with_name("kernels.json")
 _MORE_REGISTERS, _LESS_FMA = 8, 0.9  # within which versions of the compiler may differ
 _DTYPES = {"float": np.float32, "double": np.float64}
-_WINDOW_ROWS = {"convolution_pooling.cu": 4}  # rows that a thread must have at least
 _COLUMNS = (
     *("kernel", "tile", "sm", "threads", "registers", "spilled", "shared", "blocks", "occupancy"),
     *("fma", "shared by bytes", "global by bytes", "bound"),
@@ -108,17 +108,15 @@ def bound(loop: sass.Mix, architecture: Architecture, real: str) -> float:
 
 
 def configurations() -> Iterator[tuple[str, str]]:
-    """Yield each file with the name of each tile that its kernels may get."""
-    for file in FILES:
-        for name, (_, tile) in TILES.items():
-            if tile.tm >= _WINDOW_ROWS.get(file, 1):
-                yield file, name
+    """Yield each file with the name of each tile."""
+    yield from itertools.product(FILES, TILES)
 
 
 def options(real: str, tile: Tile) -> tuple[str, ...]:
     """Return the compiler's options for a layer with ReLU, whose sizes allow the widest loads."""
     width = tiles.widest_load(_DTYPES[real])
     defines = {**tile.defines, "A_WIDTH": width, "B_WIDTH": width, "ACTIVATION": Activation.RELU.code, "DROPS": 0}
+    defines["STRIDED"] = 0
     return (f"-DREAL={real}", *(f"-D{name}={value}" for name, value in sorted(defines.items())))
 
 

@@ -16,18 +16,20 @@
 //           split; null if there is one split only, and the outputs are null else.
 // Launch:   THREADS a block, a block per tile of BM x BN outputs, group and split: grid (tiles, groups, splits). As a
 //           product (m, k) (k, n): forward (pixels of y, taps) (taps, filters); input gradient (pixels of x, taps)
-//           (taps, channels); kernel gradient (taps, pixels of y) (pixels of y, filters)
+//           (taps, channels) for each of the min(stride_h, height) min(stride_w, width) phases of phases.cuh, all with
+//           as many tiles as the largest; kernel gradient (taps, pixels of y) (pixels of y, filters). STRIDED is 0
+//           where both strides are 1
 // Memory:   tiles go through shared memory; the windows' overlap is read from the caches. Neighbouring threads copy
 //           neighbouring channels or filters, 16 bytes at once where a group has a multiple of as many
 // Edges:    any size >= 1, any stride, dilation and (asymmetric) padding; padding is 0; extents below 2^30
 // Numerics: fma in chunks of CHUNK (gemm.cuh); splits are added in order by finish.cu; no atomics: the same bits at
 //           every run
-// Cost:     2 images out_height out_width kernel_height kernel_width (channels / groups) filters flop for each but the
-//           input gradient with strides, which also multiplies the zeros between the windows: stride_h stride_w times
-//           that. At least 4 (size of x + size of w + size of y) bytes for float.
-#include "windows.cuh"
+// Cost:     2 images out_height out_width kernel_height kernel_width (channels / groups) filters flop each, of which
+//           those in the padding are done too; the input gradient does not multiply the zeros between windows. At least
+//           4 (size of x + size of w + size of y) bytes for float.
+#include "phases.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     convolution(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
                 REAL* __restrict__ y, REAL* __restrict__ saved, REAL* __restrict__ partial, Index images, GEOMETRY,
                 DROPPING) {
@@ -40,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const bool is_split = partial != nullptr;
 
     const Part part(g.group_filters, taps);
-    const Windows<true> windows(x, g, images, group);
+    const WindowsOfInput<true> windows(x, g, images, group);
     const Matrix<false, B_WIDTH, Plain> w_columns{{w}, g.group_filters, taps, filters, first_filter};
     REAL* const sums = is_split ? partial + blockIdx.z * pixels * filters : y;
     const Output out{sums + first_filter, pixels, g.group_filters, filters};
@@ -50,24 +52,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     gemm(tiles, part, windows, w_columns, out, nullptr, epilogue);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     convolution_input_gradient(const REAL* __restrict__ dy, const REAL* __restrict__ saved, const REAL* __restrict__ w,
                                REAL* __restrict__ dx, REAL* __restrict__ partial, Index images, GEOMETRY, REAL scale) {
     __shared__ Tiles tiles;
+    __shared__ Rows rows;
     const Geometry g = GEOMETRY_IN_INTS;
-    const int group = blockIdx.y;
-    const Index pixels = images * height * width;
-    const Index taps = kernel_height * kernel_width * g.group_filters;
-
-    const Part part(g.group_channels, taps);
-    const OutputsOfPixel<PixelsOfOutput> dz({{dy, saved, scale}, g}, g, images, group);
-    const FiltersOfChannel w_rows(w, g, group);
-    REAL* const sums = partial != nullptr ? partial + blockIdx.z * pixels * channels : dx;
-    const Output out{sums + group * g.group_channels, pixels, g.group_channels, channels};
-    gemm(tiles, part, dz, w_rows, out, nullptr, Store{});
+    const Spacing by{out_height * out_width * filters, out_width * filters, filters};
+    REAL* const sums = partial != nullptr ? partial + blockIdx.z * images * height * width * channels : dx;
+    input_gradient(tiles, rows, AtOffset<OutputGradient>{{dy, saved, scale}}, by, w, g, images, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     convolution_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy,
                                 const REAL* __restrict__ saved, REAL* __restrict__ dw, REAL* __restrict__ db,
                                 REAL* __restrict__ partial, Index with_bias, Index images, GEOMETRY, REAL scale) {
@@ -82,7 +78,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     REAL* const db_sums = partial != nullptr ? dw_sums + taps * filters : db;
 
     const Part part(g.group_filters, pixels);
-    const Windows<false> windows(x, g, images, group);
+    const WindowsOfInput<false> windows(x, g, images, group);
     const Matrix<false, B_WIDTH, OutputGradient> dz_columns{
         {dy, saved, scale}, g.group_filters, pixels, filters, first_filter};
     const Output out{dw_sums + first_filter, taps, g.group_filters, filters};

@@ -43,18 +43,18 @@ __device__ inline Element element_of_row(Index i) {
 
 // Operand: the windows of x, a line for each element of the pooling's windows. What it gives for elements outside z is
 // of no account, as the maxima leave them out.
-struct WindowsOfElements : Windows<true> {
+struct WindowsOfElements : WindowsOfInput<true> {
     Radix pooled;
 
     __device__ inline WindowsOfElements(const REAL* x, const Geometry& g, int images, int group, const Radix& pooled)
-        : Windows<true>(x, g, images, group), pooled(pooled) {}
+        : WindowsOfInput<true>(x, g, images, group), pooled(pooled) {}
 
     __device__ inline Line line(Index i) const {
         const Element element = element_of_row(i);
         Digits d = pooled.split(element.window);
         d.middle = 2 * d.middle + element.number / 2;
         d.low = 2 * d.low + element.number % 2;
-        return pixel(d);
+        return WindowsOfInput<true>::line(pixels.at(d));
     }
 };
 
@@ -126,7 +126,7 @@ struct StoreMaxima {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     convolution_pooling(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
                         REAL* __restrict__ y, REAL* __restrict__ saved, unsigned char* __restrict__ winner,
                         Index pooled_height, Index pooled_width, Index images, GEOMETRY) {

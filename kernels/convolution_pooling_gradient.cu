@@ -11,18 +11,18 @@
 // Edges:    as convolution.cu
 // Numerics: as convolution.cu, in the same order, zeros included: the same bits as with pooling.cu before it
 // Cost:     that of convolution.cu; at least 4 (size of x + size of w) + 9 (size of dy) bytes for float
-#include "windows.cuh"
+#include "phases.cuh"
 
-// dz at pixel (p, q) of z, of the image and the filter that `offset` stands for: see PixelsOfOutput in windows.cuh.
+// dz at pixel (p, q) of z, of the image and the filter that `offset` stands for.
 struct PixelsOfPooledOutput {
+    static constexpr bool IS_MEMORY = false;
     OutputGradient dz;
     const unsigned char* winner;
     Radix pooled;
     int filters;
 
-    __device__ inline Index image(int number) const {
-        return static_cast<Index>(number) * pooled.middles * pooled.lows * filters;
-    }
+    // A row or a column of z has no place of its own in memory.
+    __device__ inline Spacing by() const { return {static_cast<Index>(pooled.middles) * pooled.lows * filters, 0, 0}; }
     template <int WIDTH>
     __device__ inline Pack<WIDTH> load(Index offset, int p, int q) const {
         const int u = p / 2, v = q / 2;
@@ -43,52 +43,43 @@ struct PooledOutputColumns {
     static constexpr bool K_RUNS = false;
     static constexpr bool IS_MEMORY = false;
     static constexpr int WIDTH = B_WIDTH;  // filters
-    using Line = Index;  // the filter; negative outside
-    using Step = Digits;
+    using Line = Index;                    // the filter; negative outside
+    using Step = Position;
 
     PixelsOfPooledOutput dz;
     int images, first_filter, group_filters;
-    Radix pixels;
-    Digits tile;
+    Walk pixels;
 
     __device__ inline PooledOutputColumns(const PixelsOfPooledOutput& dz, const Geometry& g, int images, int group)
         : dz(dz),
           images(images),
           first_filter(group * g.group_filters),
           group_filters(g.group_filters),
-          pixels{g.out_height, g.out_width},
-          tile(pixels.split(BK)) {}
+          pixels{{g.out_height, g.out_width}, dz.by().image, 0, 0} {}
 
     __device__ inline Line line(Index i) const { return i < group_filters ? first_filter + i : -1; }
-    __device__ inline Step step(Index k) const { return pixels.split(k); }
-    __device__ inline void advance(Step& step) const { step = pixels.add(step, tile); }
+    __device__ inline Step step(Index k) const { return pixels.at(pixels.radix.split(k)); }
+    __device__ inline void advance(Step& step) const { pixels.advance(step); }
     __device__ inline Pack<WIDTH> load(Line line, const Step& step) const {
-        if (line < 0 || step.high >= images) return {};
-        return dz.template load<WIDTH>(dz.image(step.high) + line, step.middle, step.low);
+        if (line < 0 || step.digits.high >= images) return {};
+        return dz.template load<WIDTH>(line + step.offset, step.digits.middle, step.digits.low);
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     convolution_pooling_input_gradient(const REAL* __restrict__ dy, const REAL* __restrict__ saved,
                                        const unsigned char* __restrict__ winner, const REAL* __restrict__ w,
                                        REAL* __restrict__ dx, REAL* __restrict__ partial, Index pooled_height,
                                        Index pooled_width, Index images, GEOMETRY) {
     __shared__ Tiles tiles;
+    __shared__ Rows rows;
     const Geometry g = GEOMETRY_IN_INTS;
-    const int group = blockIdx.y;
-    const Index pixels = images * height * width;
-    const Index taps = kernel_height * kernel_width * g.group_filters;
-    const PixelsOfPooledOutput values{{dy, saved}, winner, {int(pooled_height), int(pooled_width)}, g.filters};
-
-    const Part part(g.group_channels, taps);
-    const OutputsOfPixel<PixelsOfPooledOutput> dz(values, g, images, group);
-    const FiltersOfChannel w_rows(w, g, group);
-    REAL* const sums = partial != nullptr ? partial + blockIdx.z * pixels * channels : dx;
-    const Output out{sums + group * g.group_channels, pixels, g.group_channels, channels};
-    gemm(tiles, part, dz, w_rows, out, nullptr, Store{});
+    const PixelsOfPooledOutput dz{{dy, saved}, winner, {int(pooled_height), int(pooled_width)}, g.filters};
+    REAL* const sums = partial != nullptr ? partial + blockIdx.z * images * height * width * channels : dx;
+    input_gradient(tiles, rows, dz, dz.by(), w, g, images, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     convolution_pooling_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy,
                                         const REAL* __restrict__ saved, const unsigned char* __restrict__ winner,
                                         REAL* __restrict__ dw, REAL* __restrict__ db, REAL* __restrict__ partial,
@@ -106,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const PixelsOfPooledOutput values{{dy, saved}, winner, {int(pooled_height), int(pooled_width)}, g.filters};
 
     const Part part(g.group_filters, pixels);
-    const Windows<false> windows(x, g, images, group);
+    const WindowsOfInput<false> windows(x, g, images, group);
     const PooledOutputColumns dz_columns(values, g, images, group);
     const Output out{dw_sums + first_filter, taps, g.group_filters, filters};
     gemm(tiles, part, windows, dz_columns, out, with_bias ? db_sums + first_filter : nullptr, Store{});

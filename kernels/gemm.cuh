@@ -241,10 +241,12 @@ __device__ inline void store_pack(T* target, const Pack<PACK_N, T>& pack, Index 
     }
 }
 
-// Where C lies in memory: element (m, n) at data[m * stride + n]. Sums longer than a chunk grow there.
+// Where C lies in memory: element (m, n) at data[offset(m, n)]. Sums longer than a chunk grow there.
 struct Output {
     REAL* data;
     Index rows, columns, stride;
+
+    __device__ inline Index offset(Index m, Index n) const { return m * stride + n; }
 
     // Call f(i, j, m, n) for every pack of this thread that begins inside C: its first sum is number [i][j], element
     // (m, n) of C.
@@ -264,8 +266,9 @@ struct Output {
 
 // The epilogue that stores the sums as they are.
 struct Store {
-    __device__ inline void operator()(const Output& c, Index m, Index n, const PackN& sums) const {
-        store_pack(c.data + m * c.stride + n, sums, c.columns - n);
+    template <class C>
+    __device__ inline void operator()(const C& c, Index m, Index n, const PackN& sums) const {
+        store_pack(c.data + c.offset(m, n), sums, c.columns - n);
     }
 };
 
@@ -282,8 +285,8 @@ __device__ inline PackN take_pack(const REAL (&sum)[TM][TN], int i, int j, const
 // Add this block's part of C = A B to `sum`, but for all chunks before the last, which are in c's memory. If
 // `column_sums` is not null, the blocks of C's first row of tiles also store the sum over k of B(k, n) there, at n.
 // `column_sums` and `c` are those of the block's split.
-template <class A, class B>
-__device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, const B& b, const Output& c,
+template <class A, class B, class C>
+__device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, const B& b, const C& c,
                                     REAL* column_sums, REAL (&sum)[TM][TN]) {
     Loader<A, BM> a_loader(a, part.first_m, part.first_k);
     Loader<B, BN> b_loader(b, part.first_n, part.first_k);
@@ -337,7 +340,7 @@ __device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, 
         if (tile == tile_count) break;
         column_sum = 0;  // the registers start a new chunk
         c.for_each_pack(tiles, [&](int i, int j, Index m, Index n) {
-            REAL* const memory = c.data + m * c.stride + n;
+            REAL* const memory = c.data + c.offset(m, n);
             store_pack(memory, take_pack(sum, i, j, memory, c.columns - n, chunks), c.columns - n);
 #pragma unroll
             for (int e = 0; e < PACK_N; ++e) sum[i][j + e] = 0;
@@ -346,14 +349,14 @@ __device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, 
 }
 
 // Compute this block's part of C = A B; `c` and `column_sums` are those of add_products.
-template <class A, class B, class Epilogue>
-__device__ inline void gemm(Tiles& tiles, const Part& part, const A& a, const B& b, const Output& c, REAL* column_sums,
+template <class A, class B, class C, class Epilogue>
+__device__ inline void gemm(Tiles& tiles, const Part& part, const A& a, const B& b, const C& c, REAL* column_sums,
                             const Epilogue& epilogue) {
     REAL sum[TM][TN] = {};
     add_products(tiles, part, a, b, c, column_sums, sum);
     const bool chunks = part.tiles > CHUNK_TILES;
     c.for_each_pack(tiles, [&](int i, int j, Index m, Index n) {
-        const REAL* const memory = c.data + m * c.stride + n;
+        const REAL* const memory = c.data + c.offset(m, n);
         epilogue(c, m, n, take_pack(sum, i, j, memory, c.columns - n, chunks));
     });
 }

@@ -1,8 +1,9 @@
 // Implicit GEMM: the operands that present a convolution as a matrix product, without ever storing the matrix.
 //
 // A position in an image or under a filter is a number in mixed radix: pixel = (image, row, column), tap = (filter row,
-// filter column, channel). It is split by division once; after that it advances by BK with carries only. Coordinates
-// are ints: the launch checks that every extent, padding and dilation included, and every stride is below 2^30.
+// filter column, channel). It is split by division once; after that it advances by BK, and its place in memory with it,
+// by additions and carries only. Coordinates are ints: the launch checks that every extent, padding and dilation
+// included, and every stride is below 2^30.
 #include "layer.cuh"
 
 // Sizes of a convolution.
@@ -14,16 +15,18 @@ struct Geometry {
     int group_channels, group_filters;  // channels and filters of one group
 };
 
-// They as kernels take them; integers of the launch are Index.
+// They as kernels take them; integers of the launch are Index. Where STRIDED is 0 the compiler knows that strides are
+// 1.
 #define GEOMETRY                                                                                              \
     Index height, Index width, Index channels, Index out_height, Index out_width, Index filters,              \
         Index kernel_height, Index kernel_width, Index stride_h, Index stride_w, Index dilation_h,            \
         Index dilation_w, Index top, Index left, Index groups
-#define GEOMETRY_IN_INTS                                                                                               \
+#define GEOMETRY_IN_INTS                                                                                      \
     {                                                                                                         \
         int(height), int(width), int(channels), int(out_height), int(out_width), int(filters),                \
-            int(kernel_height), int(kernel_width), int(stride_h), int(stride_w), int(dilation_h),             \
-            int(dilation_w), int(top), int(left), int(channels / groups), int(filters / groups)               \
+            int(kernel_height), int(kernel_width), STRIDED ? int(stride_h) : 1, STRIDED ? int(stride_w) : 1,  \
+            int(dilation_h), int(dilation_w), int(top), int(left), int(channels / groups),                    \
+            int(filters / groups)                                                                             \
     }
 
 // A number in three digits: (high * middles + middle) * lows + low, where high has no bound.
@@ -39,183 +42,150 @@ struct Radix {
         const Index high = quotient(rest, middles);
         return {int(high), int(rest - high * middles), int(number - rest * lows)};
     }
-    __device__ inline Digits add(Digits a, const Digits& b) const {
-        a.low += b.low;
-        a.middle += b.middle;
-        a.high += b.high;
-        if (a.low >= lows) {
-            a.low -= lows;
-            ++a.middle;
-        }
-        if (a.middle >= middles) {
-            a.middle -= middles;
-            ++a.high;
-        }
-        return a;
-    }
     // A 64-bit division takes four times as long as a 32-bit one, and numbers are seldom that large.
     __device__ static inline Index quotient(Index a, int b) {
         return a <= 0x7fffffff ? int(a) / b : a / b;
     }
 };
 
+// A number that advances along k, and the offset in memory that it stands for.
+struct Position {
+    Digits digits;
+    Index offset;
+};
+
+// How positions advance: one more in a digit is so many elements further in memory.
+struct Walk {
+    Radix radix;
+    Index high, middle, low;
+
+    __device__ inline Position at(const Digits& d) const {
+        return {d, d.high * high + d.middle * middle + d.low * low};
+    }
+    // The carries are a branch, seldom taken: most layers have more channels, and images more columns, than BK.
+    __device__ inline void advance(Position& p) const {
+        Digits& d = p.digits;
+        d.low += BK;
+        p.offset += BK * low;
+        while (d.low >= radix.lows) {
+            d.low -= radix.lows;
+            p.offset += middle - radix.lows * low;
+            if (++d.middle == radix.middles) {
+                d.middle = 0;
+                ++d.high;
+                p.offset += high - radix.middles * middle;
+            }
+        }
+    }
+};
+
 // What a pixel or a tap contributes to an element's place: coordinates, and an offset in memory. OUTSIDE as a
-// coordinate leaves the image whatever is added to it or subtracted from it.
+// coordinate leaves the image whatever is added to it.
 struct Place {
     Index offset;
     int h, w;
 };
 constexpr int OUTSIDE = -(1 << 30);
 
-// Operand: the windows of x, element (pixel of y, tap) = x at the tap's place in the pixel's window, 0 in the padding.
-// With PIXELS_ARE_LINES taps run along k, as the forward pass needs it; else pixels do, as the filter gradient does.
-template <bool PIXELS_ARE_LINES>
+// Along one axis, pixel i of the product sees under tap j number `first + i * stride + j * dilation` of the `size`
+// rows or columns of an image.
+struct Axis {
+    int size, first, pixels, stride, taps, dilation;
+};
+
+// Elements from one image, row or column to the next.
+struct Spacing {
+    Index image, row, column;
+};
+
+// Operand: windows on images, element (pixel, tap) = what lies at the tap's place in the pixel's window, 0 outside the
+// image. With PIXELS_ARE_LINES taps run along k, as the forward pass and the data gradient need it; else pixels do, as
+// the filter gradient does. `channels` of an image take part, those from `first_channel` on.
+template <bool PIXELS_ARE_LINES, class Values>
 struct Windows {
     static constexpr bool K_RUNS = PIXELS_ARE_LINES;
-    static constexpr bool IS_MEMORY = false;
+    static constexpr bool IS_MEMORY = Values::IS_MEMORY;
     static constexpr int WIDTH = A_WIDTH;  // channels
     using Line = Place;
-    using Step = Digits;
+    using Step = Position;
 
-    const REAL* x;
-    Geometry g;
-    int images, first_channel;
-    Radix pixels, taps;
-    Digits tile;  // BK, in digits of k
+    Values values;
+    int images;
+    Axis h, w;
+    Index first;  // offset of the first window
+    Walk pixels, taps;
 
-    __device__ inline Windows(const REAL* x, const Geometry& g, int images, int group)
-        : x(x),
-          g(g),
+    __device__ inline Windows(const Values& values, int images, const Axis& h, const Axis& w, const Spacing& by,
+                              int first_channel, int channels)
+        : values(values),
           images(images),
-          first_channel(group * g.group_channels),
-          pixels{g.out_height, g.out_width},
-          taps{g.kernel_width, g.group_channels},
-          tile(PIXELS_ARE_LINES ? taps.split(BK) : pixels.split(BK)) {}
+          h(h),
+          w(w),
+          first(h.first * by.row + w.first * by.column + first_channel),
+          pixels{{h.pixels, w.pixels}, by.image, h.stride * by.row, w.stride * by.column},
+          taps{{w.taps, channels}, h.dilation * by.row, w.dilation * by.column, 1} {}
 
-    __device__ inline Place pixel(const Digits& d) const {
-        if (d.high >= images) return {0, OUTSIDE, OUTSIDE};
-        const int h = d.middle * g.stride_h - g.top;
-        const int w = d.low * g.stride_w - g.left;
-        const Index row = static_cast<Index>(d.high) * g.height + h;
-        return {(row * g.width + w) * g.channels + first_channel, h, w};
+    __device__ inline Place pixel(const Position& p) const {
+        return {first + p.offset, p.digits.middle * h.stride + h.first, p.digits.low * w.stride + w.first};
     }
-    __device__ inline Place tap(const Digits& d) const {
-        if (d.high >= g.kernel_height) return {0, OUTSIDE, OUTSIDE};
-        const int h = d.high * g.dilation_h;
-        const int w = d.middle * g.dilation_w;
-        return {(static_cast<Index>(h) * g.width + w) * g.channels + d.low, h, w};
+    __device__ inline Place tap(const Position& p) const {
+        return {p.offset, p.digits.high * h.dilation, p.digits.middle * w.dilation};
     }
 
+    __device__ inline Line line(const Position& p) const {
+        if (p.digits.high >= (PIXELS_ARE_LINES ? images : h.taps)) return {0, OUTSIDE, OUTSIDE};
+        return PIXELS_ARE_LINES ? pixel(p) : tap(p);
+    }
     __device__ inline Line line(Index i) const {
-        return PIXELS_ARE_LINES ? pixel(pixels.split(i)) : tap(taps.split(i));
+        const Walk& lines = PIXELS_ARE_LINES ? pixels : taps;
+        return line(lines.at(lines.radix.split(i)));
     }
-    __device__ inline Step step(Index k) const { return PIXELS_ARE_LINES ? taps.split(k) : pixels.split(k); }
-    __device__ inline void advance(Step& step) const {
-        step = PIXELS_ARE_LINES ? taps.add(step, tile) : pixels.add(step, tile);
+    __device__ inline Step step(Index k) const {
+        const Walk& steps = PIXELS_ARE_LINES ? taps : pixels;
+        return steps.at(steps.radix.split(k));
     }
-    __device__ inline Pack<WIDTH> load(const Line& line, const Step& step) const {
+    __device__ inline void advance(Step& step) const { (PIXELS_ARE_LINES ? taps : pixels).advance(step); }
+    __device__ inline Place place(const Line& line, const Step& step) const {
         const Place other = PIXELS_ARE_LINES ? tap(step) : pixel(step);
-        const unsigned h = line.h + other.h;
-        const unsigned w = line.w + other.w;
-        const bool inside = h < static_cast<unsigned>(g.height) && w < static_cast<unsigned>(g.width);
-        if (!inside) return {};
-        return read_pack<WIDTH>(x + line.offset + other.offset);
+        return {line.offset + other.offset, line.h + other.h, line.w + other.w};
     }
-};
-
-// dz at pixel (p, q) of y, of the image and the filter that `offset` stands for.
-struct PixelsOfOutput {
-    OutputGradient dz;
-    Geometry g;
-
-    __device__ inline Index image(int number) const {
-        return static_cast<Index>(number) * g.out_height * g.out_width * g.filters;
+    __device__ inline bool is_inside(const Line& line, const Step& step) const {
+        if (step.digits.high >= (PIXELS_ARE_LINES ? h.taps : images)) return false;
+        const Place here = place(line, step);
+        return static_cast<unsigned>(here.h) < static_cast<unsigned>(h.size) &&
+               static_cast<unsigned>(here.w) < static_cast<unsigned>(w.size);
     }
-    template <int WIDTH>
-    __device__ inline Pack<WIDTH> load(Index offset, int p, int q) const {
-        const Index pixel = static_cast<Index>(p) * g.out_width + q;
-        return dz.template load<WIDTH>(offset + pixel * g.filters);
-    }
-};
-
-// Operand of the data gradient: element (pixel of x, tap) = dz at the output pixel whose window has the pixel of x
-// under the tap, 0 where there is none. A tap's lowest digit is the filter here. `Outputs` knows where dz is.
-template <class Outputs>
-struct OutputsOfPixel {
-    static constexpr bool K_RUNS = true;
-    static constexpr bool IS_MEMORY = false;
-    static constexpr int WIDTH = A_WIDTH;  // filters
-    using Line = Place;
-    using Step = Digits;
-
-    Outputs dz;
-    Geometry g;
-    int images, first_filter;
-    Radix pixels, taps;
-    Digits tile;
-
-    __device__ inline OutputsOfPixel(const Outputs& dz, const Geometry& g, int images, int group)
-        : dz(dz),
-          g(g),
-          images(images),
-          first_filter(group * g.group_filters),
-          pixels{g.height, g.width},
-          taps{g.kernel_width, g.group_filters},
-          tile(taps.split(BK)) {}
-
-    __device__ inline Line line(Index i) const {
-        const Digits d = pixels.split(i);
-        if (d.high >= images) return {0, OUTSIDE, OUTSIDE};
-        return {dz.image(d.high) + first_filter, d.middle + g.top, d.low + g.left};
-    }
-    __device__ inline Place tap(const Digits& d) const {
-        if (d.high >= g.kernel_height) return {0, -OUTSIDE, -OUTSIDE};
-        return {d.low, d.high * g.dilation_h, d.middle * g.dilation_w};
-    }
-    __device__ inline Step step(Index k) const { return taps.split(k); }
-    __device__ inline void advance(Step& step) const { step = taps.add(step, tile); }
-    // Number of the window that begins `distance` after the first one; negative if there is none.
-    __device__ static inline int window(int distance, int stride, int windows) {
-        const int number = stride == 1 ? distance : distance / stride;
-        return number * stride == distance && number < windows ? number : -1;
+    __device__ inline const REAL* address(const Line& line, const Step& step) const {
+        return values.address(place(line, step).offset);
     }
     __device__ inline Pack<WIDTH> load(const Line& line, const Step& step) const {
-        const Place other = tap(step);
-        const int p = window(line.h - other.h, g.stride_h, g.out_height);
-        const int q = window(line.w - other.w, g.stride_w, g.out_width);
-        if (p < 0 || q < 0) return {};
-        return dz.template load<WIDTH>(line.offset + other.offset, p, q);
+        if (!is_inside(line, step)) return {};
+        const Place here = place(line, step);
+        return values.template load<WIDTH>(here.offset, here.h, here.w);
     }
 };
 
-// Operand of the data gradient: element (channel, tap) = w[filter row, filter column, channel, filter], where a tap is
-// (filter row, filter column, filter).
-struct FiltersOfChannel {
-    static constexpr bool K_RUNS = true;
-    static constexpr bool IS_MEMORY = false;
-    static constexpr int WIDTH = B_WIDTH;  // filters
-    using Line = Index;  // offset; negative outside
-    using Step = Digits;
+// Elements that lie where the offset says, whatever row and column that is.
+template <class Elements>
+struct AtOffset {
+    static constexpr bool IS_MEMORY = Elements::IS_MEMORY;
+    Elements elements;
 
-    const REAL* w;
-    Geometry g;
-    int first_filter;
-    Radix taps;
-    Digits tile;
-
-    __device__ inline FiltersOfChannel(const REAL* w, const Geometry& g, int group)
-        : w(w),
-          g(g),
-          first_filter(group * g.group_filters),
-          taps{g.kernel_width, g.group_filters},
-          tile(taps.split(BK)) {}
-
-    __device__ inline Line line(Index i) const { return i < g.group_channels ? i * g.filters + first_filter : -1; }
-    __device__ inline Step step(Index k) const { return taps.split(k); }
-    __device__ inline void advance(Step& step) const { step = taps.add(step, tile); }
-    __device__ inline Pack<WIDTH> load(Line line, const Step& step) const {
-        if (line < 0 || step.high >= g.kernel_height) return {};
-        const Index place = static_cast<Index>(step.high) * g.kernel_width + step.middle;
-        return read_pack<WIDTH>(w + line + place * g.group_channels * g.filters + step.low);
+    __device__ inline const REAL* address(Index offset) const { return elements.address(offset); }
+    template <int WIDTH>
+    __device__ inline Pack<WIDTH> load(Index offset, int, int) const {
+        return elements.template load<WIDTH>(offset);
     }
+};
+
+// The windows of a group in x, one for each pixel of y.
+template <bool PIXELS_ARE_LINES>
+struct WindowsOfInput : Windows<PIXELS_ARE_LINES, AtOffset<Plain>> {
+    __device__ inline WindowsOfInput(const REAL* x, const Geometry& g, int images, int group)
+        : Windows<PIXELS_ARE_LINES, AtOffset<Plain>>(
+              {{x}}, images, {g.height, -g.top, g.out_height, g.stride_h, g.kernel_height, g.dilation_h},
+              {g.width, -g.left, g.out_width, g.stride_w, g.kernel_width, g.dilation_w},
+              {static_cast<Index>(g.height) * g.width * g.channels, static_cast<Index>(g.width) * g.channels,
+               g.channels},
+              group * g.group_channels, g.group_channels) {}
 };

@@ -120,7 +120,6 @@ MISTAKES = {
         CLASS, "huge"
     ),
     "must be one of 'double medium', 'double small'; got 'small'": _of_dense("float64 m8 n8 k8", "small"),
-    "must be one of 'large', 'medium', 'narrow'; got 'small'": _of_dense(CLASS, "small", "9.0", "convolution_pooling"),
     "must be one of 'large', 'medium', 'narrow', 'small'; got ['small']": _of_dense(CLASS, ["small"]),
 }
 

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpunet.backend import emulator
-from gpunet.backend.arrays import Device, empty_like
+from gpunet.backend.arrays import Device, Kind, empty_like
 from gpunet.ops import im2col, tiles
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import (
     Geometry,
+    Sizes,
     convolution,
     convolution_gradients,
     convolution_input_gradient,
@@ -35,6 +36,9 @@ CASES = {
     "asymmetric pads": ((1, 5, 4, 2), (3, 3, 2, 3), Geometry(pads=((0, 2), (1, 0)))),
     "strides": ((2, 9, 11, 2), (3, 3, 2, 3), Geometry((2, 3))),
     "strides beyond the window": ((2, 11, 9, 2), (2, 1, 2, 3), Geometry((4, 3))),
+    "strides beyond the image": ((3, 3, 5, 2), (2, 3, 2, 3), Geometry((5, 9), pads=((2, 1), (0, 6)))),
+    "strides and dilation with a common divisor": ((2, 11, 12, 2), (3, 3, 2, 3), Geometry((4, 6), (2, 4))),
+    "strides along one axis": ((2, 4, 9, 16), (2, 3, 16, 3), Geometry((1, 2), pads=((0, 1), (1, 1)))),
     "dilation": ((1, 11, 9, 2), (3, 2, 2, 3), Geometry(dilation=(3, 4))),
     "all at once": ((2, 13, 12, 6), (3, 2, 2, 9), Geometry((2, 3), (2, 1), ((2, 1), (0, 3)), 3)),
     "depthwise": ((2, 6, 5, 7), (3, 3, 1, 7), Geometry(pads=((1, 1), (1, 1)), groups=7)),
@@ -48,10 +52,10 @@ CASES = {
 
 # Pixels of y (or taps, or pixels of x) and filters (or channels) near the edges of tiles: shapes of x and w.
 EDGES = {
-    tiles.SMALL: [((1, 5, 6, 3), (2, 2, 3, 33)), ((1, 4, 8, 2), (1, 1, 2, 32))],
-    tiles.NARROW: [((1, 9, 7, 2), (1, 1, 2, 31)), ((1, 8, 8, 5), (1, 1, 5, 32)), ((5, 7, 7, 2), (3, 3, 2, 17))],
-    tiles.MEDIUM: [((1, 9, 7, 2), (1, 1, 2, 65)), ((1, 8, 8, 5), (1, 1, 5, 64)), ((3, 9, 9, 4), (3, 3, 4, 63))],
-    tiles.LARGE: [((9, 31, 33, 2), (1, 1, 2, 129)), ((8, 32, 32, 3), (1, 1, 3, 128))],
+    tiles.SMALL: [((1, 5, 6, 3), (2, 2, 3, 33)), ((1, 4, 9, 2), (1, 2, 2, 32))],
+    tiles.NARROW: [((1, 9, 8, 2), (1, 2, 2, 31)), ((1, 8, 9, 5), (1, 2, 5, 32)), ((5, 7, 7, 2), (3, 3, 2, 17))],
+    tiles.MEDIUM: [((1, 9, 8, 2), (1, 2, 2, 65)), ((1, 8, 9, 5), (1, 2, 5, 64)), ((3, 9, 9, 4), (3, 3, 4, 63))],
+    tiles.LARGE: [((9, 31, 34, 2), (1, 2, 2, 129)), ((8, 32, 33, 3), (1, 2, 3, 128))],
 }
 
 
@@ -175,6 +179,16 @@ def test_groups_and_splits(device: Device) -> None:
     _check(device, _arrays((2, 3, 3, 192), (3, 3, 64, 6), geometry), geometry)
 
 
+@pytest.mark.parametrize("blocks", [256, 1], ids=["splits", "chunks"])
+def test_long_sums_with_strides(device: Device, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """640, 320, 320 and 160 terms: the phases' sums end in the first split or the second, or go on in memory."""
+    monkeypatch.setattr(tiles, "_ENOUGH_BLOCKS", blocks)
+    x_shape, w_shape, geometry = (2, 9, 8, 5), (3, 3, 5, 160), Geometry((2, 2), pads=((1, 1), (0, 1)))
+    assert tiles.plan(2 * 5 * 4, 5, 2 * 2 * 160, np.float32, 4).splits == (2 if blocks > 1 else 1)
+    x, w, b, dy = _arrays(x_shape, w_shape, geometry)
+    _check(device, (x, w / 10, b, dy), geometry)
+
+
 def test_kernel_gradient_over_very_many_pixels(device: Device) -> None:
     """Splits longer than a chunk: 360 * 420 pixels in 256 splits at most."""
     arrays = _arrays((1, 362, 422, 1), (3, 3, 1, 2), Geometry())
@@ -274,6 +288,39 @@ def test_infinities_stay_where_they_belong(device: Device) -> None:
         results = _run(device, arrays, geometry, LINEAR)
     for result, exact in zip(results, expected, strict=True):
         np.testing.assert_array_equal(np.isfinite(checks.host(result)), np.isfinite(exact))
+
+
+def test_no_multiplication_meets_a_zero_between_windows(device: Device) -> None:
+    """An infinite tap reaches the pixels of its phase only: 0 times infinity would be NaN."""
+    x_shape, w_shape, geometry = (2, 9, 12, 2), (3, 3, 2, 3), Geometry((2, 3), (1, 2), ((1, 0), (2, 1)))
+    _, w, _, dy = _arrays(x_shape, w_shape, geometry)
+    for r, s in np.ndindex(3, 3):
+        infinite = w.copy()
+        infinite[r, s] = np.inf
+        with np.errstate(invalid="ignore"):  # in the pixels of the phase, and in the padding
+            gradient = convolution_input_gradient(*checks.on(device, dy, dy, infinite), LINEAR, geometry, x_shape)
+        h, v = np.ix_((np.arange(9) + 1 - r) % 2, (np.arange(12) + 2 - 2 * s) % 3)
+        finite = np.isfinite(checks.host(gradient))
+        assert finite[:, (h != 0) | (v != 0)].all()
+        assert not finite.all()
+
+
+@pytest.mark.parametrize("activation", [LINEAR, Activation.GELU])
+def test_a_1_x_1_convolution_is_a_dense_layer_of_pixels(
+    device: Device, activation: Activation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launches are those of dense.cu, and give the bits of convolution.cu, split sums included."""
+    arrays = _arrays((2, 18, 17, 36), (1, 1, 36, 8), Geometry())
+    with checks.recorded_launches() as launches:
+        results = _run(device, arrays, Geometry(), activation)
+    monkeypatch.setattr(Sizes, "is_dense", False)
+    with checks.recorded_launches() as others:
+        expected = _run(device, arrays, Geometry(), activation)
+    for result, other in zip(results, expected, strict=True):
+        checks.assert_same_bits(result, other)
+    if device.kind is not Kind.CPU:
+        assert {launch.file for launch in launches} == {"dense.cu", "finish.cu"}
+        assert {launch.file for launch in others} == {"convolution.cu", "finish.cu"}
 
 
 def test_arrays_that_are_not_contiguous(device: Device) -> None:

@@ -179,7 +179,7 @@ def test_edges_of_every_tile(device: Device, tile: tiles.Tile) -> None:
     for x_shape, w_shape in EDGES[tile]:
         arrays = _arrays(x_shape, w_shape, Geometry(), padding)
         n, u, v, filters = arrays[3].shape
-        assert tiles.choose_tile(4 * n * u * v, filters, np.float32, rows=4) == tile
+        assert tiles.choose_tile(4 * n * u * v, filters, np.float32) == tile
         _check(device, arrays, Geometry(), padding)
         _check_same_bits(device, arrays, Geometry(), padding, RELU)
 
@@ -258,6 +258,21 @@ def test_batches_and_images_larger_than_the_cpu_takes_at_once(device: Device, mo
             assert len(cut) > 2 and {block.size[1] for block in cut} == rows
             _check(device, arrays, Geometry(), padding)
             _check_same_bits(device, arrays, Geometry(), padding, RELU)
+
+
+def test_no_multiplication_meets_a_zero_between_windows(device: Device) -> None:
+    """An infinite tap reaches the pixels of its phase only: 0 times infinity would be NaN."""
+    geometry = Geometry((2, 3), (1, 2), ((1, 0), (2, 1)))
+    x, w, b, dy = _arrays((2, 9, 12, 2), (3, 3, 2, 3), geometry, "same")
+    x, b, dy = checks.on(device, x, b, dy)
+    _, saved, winner = convolution_pooling(x, checks.on(device, w), b, LINEAR, geometry, "same")
+    w[1, 2] = np.inf
+    w, how = checks.on(device, w), (LINEAR, geometry, "same", x.shape)
+    with np.errstate(invalid="ignore"):  # in the pixels of the phase
+        finite = np.isfinite(checks.host(convolution_pooling_input_gradient(dy, saved, winner, w, *how)))
+    h, v = np.ix_((np.arange(9) + 1 - 1) % 2, (np.arange(12) + 2 - 4) % 3)
+    assert finite[:, (h != 0) | (v != 0)].all()
+    assert not finite.all()
 
 
 @pytest.mark.parametrize("activation", [Activation.TANH, GELU])

@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy.typing as npt
+
 from gpunet import arguments
 from gpunet.backend.arrays import Array, Kind, Shape, contiguous, empty
-from gpunet.ops import contract, tiles
+from gpunet.backend.launch import ceil_div
+from gpunet.ops import contract, dense, tiles
 from gpunet.ops.activation import Activation, unread_by_gradients
 from gpunet.ops.convolution_host import (
     convolution_host,
@@ -18,7 +21,7 @@ from gpunet.ops.convolution_host import (
     kernel_gradient_host,
 )
 from gpunet.ops.dropping import Dropping, drop_host, kernel_arguments
-from gpunet.ops.tiles import Run
+from gpunet.ops.tiles import Plan, Run
 from gpunet.ops.trace import op
 from gpunet.ops.windows import padded_output_size
 
@@ -69,6 +72,25 @@ class Sizes:
     @property
     def group_filters(self) -> int:
         return self.w[3] // self.geometry.groups
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether y is x w, pixel by pixel."""
+        return self.w[:2] == (1, 1) and self.geometry == Geometry()
+
+    @property
+    def defines(self) -> dict[str, int]:
+        """What the kernels' compiler is told beside the tile."""
+        return {"STRIDED": int(self.geometry.strides != (1, 1))}
+
+    def input_gradient_plan(self, dtype: npt.DTypeLike) -> Plan:
+        """Return the plan of kernels/phases.cuh, in which every phase has as many blocks as the largest."""
+        axes = list(zip(self.x[1:3], self.w[:2], self.geometry.strides, self.geometry.dilation, strict=True))
+        phases = math.prod(min(size, stride) for size, _, stride, _ in axes)
+        pixels = self.x[0] * math.prod(ceil_div(size, stride) for size, _, stride, _ in axes)
+        taps = math.prod(ceil_div(kernel, stride // math.gcd(stride, dilation)) for _, kernel, stride, dilation in axes)
+        groups = self.geometry.groups
+        return tiles.plan(pixels, self.group_channels, taps * self.group_filters, dtype, groups, phases)
 
     def kernel_arguments(self) -> tuple[int, ...]:
         """Return the sizes in the order of GEOMETRY in kernels/convolution.cu, the number of images first."""
@@ -141,6 +163,9 @@ def convolution(
         convolution_host(x, w, b, y, z, activation, sizes)
         drop_host(y, dropping)
         return y, y if z is None else z
+    if sizes.is_dense:
+        dense.launch_dense(x, w, b, y, z, activation, dropping, dropped)
+        return y, y if z is None else z
     plan = tiles.plan(y.size // w.shape[3], sizes.group_filters, sizes.taps, x.dtype, geometry.groups)
     partial = plan.workspace(y.size, x.dtype, device)
     b = None if b is None else contiguous(b)
@@ -148,7 +173,7 @@ def convolution(
     x, w = contiguous(x), contiguous(w)
     args = (x, w, b, *outputs, *sizes.kernel_arguments(), *dropped)
     runs = Run(sizes.group_channels, (x,)), Run(sizes.group_filters, (w,))
-    tiles.run(_FILE, "convolution", plan, args, x.dtype, activation, runs, drops=dropping is not None)
+    tiles.run(_FILE, "convolution", plan, args, x.dtype, activation, runs, dropping is not None, sizes.defines)
     if partial is not None:
         tiles.finish(partial, y, b, z, activation, dropping=dropping)
     return y, y if z is None else z
@@ -176,15 +201,16 @@ def convolution_input_gradient(
     if device.kind is Kind.CPU:
         return input_gradient_host(dz_host(dy, saved, activation, scale), w, sizes)
     dx = empty(sizes.x, dy.dtype, device)
-    r, s, group_channels, _ = w.shape
-    pixels = dx.size // dx.shape[3]
-    plan = tiles.plan(pixels, group_channels, r * s * sizes.group_filters, dy.dtype, geometry.groups)
+    if sizes.is_dense:
+        dense.launch_input_gradient(dy, saved, w, activation, dx, scale)
+        return dx
+    plan = sizes.input_gradient_plan(dy.dtype)
     partial = plan.workspace(dx.size, dy.dtype, device)
     inputs = (contiguous(dy), contiguous(saved), contiguous(w))
     outputs = (dx, None) if partial is None else (None, partial)
     args = (*inputs, *outputs, *sizes.kernel_arguments(), scale)
     runs = Run(sizes.group_filters, inputs[:2]), Run(sizes.group_filters, inputs[2:])
-    tiles.run(_FILE, where, plan, args, dy.dtype, activation, runs, scale != 1)
+    tiles.run(_FILE, where, plan, args, dy.dtype, activation, runs, scale != 1, sizes.defines)
     if partial is not None:
         tiles.finish(partial, dx)
     return dx
@@ -211,6 +237,9 @@ def convolution_kernel_gradient(
     if device.kind is Kind.CPU:
         kernel_gradient_host(x, dz_host(dy, saved, activation, scale), sizes, dw, db)
         return
+    if sizes.is_dense:
+        dense.launch_kernel_gradient(x, dy, saved, activation, dw, db, scale)
+        return
     filters, with_bias = dw.shape[3], db is not None
     plan = tiles.plan(sizes.taps, sizes.group_filters, dy.size // filters, x.dtype, geometry.groups)
     # A split holds dw and db behind each other, so that one kernel adds both up.
@@ -219,7 +248,7 @@ def convolution_kernel_gradient(
     outputs = (dw, db, None) if partial is None else (None, None, partial)
     args = (*inputs, *outputs, int(with_bias), *sizes.kernel_arguments(), scale)
     runs = Run(sizes.group_channels, inputs[:1]), Run(sizes.group_filters, inputs[1:])
-    tiles.run(_FILE, where, plan, args, x.dtype, activation, runs, scale != 1)
+    tiles.run(_FILE, where, plan, args, x.dtype, activation, runs, scale != 1, sizes.defines)
     if partial is not None:
         tiles.finish(partial, dw, tail=db)
 

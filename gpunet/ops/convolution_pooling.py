@@ -152,11 +152,11 @@ def _compute(
         convolution_pooling_host(x, w, b, y, z, winner, activation, sizes)
         return
     rows = WINDOW * y.size // y.shape[3]
-    plan = tiles.plan(rows, sizes.group_filters, sizes.taps, x.dtype, sizes.geometry.groups, WINDOW)
+    plan = tiles.plan(rows, sizes.group_filters, sizes.taps, x.dtype, sizes.geometry.groups)
     inputs = (contiguous(x), contiguous(w))
     args = (*inputs, None if b is None else contiguous(b), y, z, winner, *y.shape[1:3], *sizes.kernel_arguments())
     runs = Run(sizes.group_channels, inputs[:1]), Run(sizes.group_filters, inputs[1:])
-    tiles.run(_FILE, "convolution_pooling", plan, args, x.dtype, activation, runs)
+    tiles.run(_FILE, "convolution_pooling", plan, args, x.dtype, activation, runs, further=sizes.defines)
 
 
 @op(_input_gradient_flops, unread=unread_by_gradients)
@@ -182,14 +182,13 @@ def convolution_pooling_input_gradient(
     if device.kind is Kind.CPU:
         return input_gradient_host(pooled_dz_host(dy, saved, winner, activation, sizes), w, sizes)
     dx = empty(sizes.x, dy.dtype, device)
-    r, s, group_channels, _ = w.shape
-    plan = tiles.plan(dx.size // dx.shape[3], group_channels, r * s * sizes.group_filters, dy.dtype, geometry.groups)
+    plan = sizes.input_gradient_plan(dy.dtype)
     partial = plan.workspace(dx.size, dy.dtype, device)
     inputs = (contiguous(dy), contiguous(saved), contiguous(winner), contiguous(w))
     outputs = (dx, None) if partial is None else (None, partial)
     args = (*inputs, *outputs, *shape[1:3], *sizes.kernel_arguments())
     runs = Run(sizes.group_filters, inputs[:3]), Run(sizes.group_filters, inputs[3:])
-    tiles.run(_GRADIENT_FILE, where, plan, args, dy.dtype, activation, runs)
+    tiles.run(_GRADIENT_FILE, where, plan, args, dy.dtype, activation, runs, further=sizes.defines)
     if partial is not None:
         tiles.finish(partial, dx)
     return dx
@@ -230,7 +229,7 @@ def convolution_pooling_kernel_gradient(
     outputs = (dw, db, None) if partial is None else (None, None, partial)
     args = (*inputs, *outputs, int(with_bias), *shape[1:3], *sizes.kernel_arguments())
     runs = Run(sizes.group_channels, inputs[:1]), Run(sizes.group_filters, inputs[1:])
-    tiles.run(_GRADIENT_FILE, where, plan, args, x.dtype, activation, runs)
+    tiles.run(_GRADIENT_FILE, where, plan, args, x.dtype, activation, runs, further=sizes.defines)
     if partial is not None:
         tiles.finish(partial, dw, tail=db)
 

@@ -6,7 +6,8 @@ import itertools
 
 import numpy as np
 
-from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty, empty_like
+from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, device_of, empty, empty_like
+from gpunet.backend.launch import Argument
 from gpunet.backend.memory import full_host
 from gpunet.backend.threads import Part, run
 from gpunet.ops import contract, tiles
@@ -64,8 +65,28 @@ def dense(
         return y, saved
     y = empty((m, n), x.dtype, device)
     z = empty((m, n), x.dtype, device) if activation.saves_input else None
+    launch_dense(x, w, b, y, z, activation, dropping, dropped)
+    return y, y if z is None else z
+
+
+def launch_dense(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    y: Array,
+    z: Array | None,
+    activation: Activation,
+    dropping: Dropping | None,
+    dropped: tuple[Argument, ...],
+) -> None:
+    """Fill y, and z if it is wanted, on a device; `dropped` are the kernel_arguments of `dropping`.
+
+    Here and in the launches of the gradients, all axes of x, y and dy before the last are rows.
+    """
+    k, n = x.shape[-1], y.shape[-1]
+    m = y.size // n
     plan = tiles.plan(m, n, k, x.dtype)
-    partial = plan.workspace(m * n, x.dtype, device)
+    partial = plan.workspace(m * n, x.dtype, device_of(y))
     b = None if b is None else contiguous(b)
     x, w = contiguous(x), contiguous(w)
     outputs = (y, z, None) if partial is None else (None, None, partial)
@@ -74,7 +95,6 @@ def dense(
     tiles.run(_FILE, "dense", plan, args, x.dtype, activation, runs, drops=dropping is not None)
     if partial is not None:
         tiles.finish(partial, y, b, z, activation, dropping=dropping)
-    return y, y if z is None else z
 
 
 def multiply_host(a: HostArray, b: HostArray, out: HostArray) -> None:
@@ -118,8 +138,16 @@ def dense_input_gradient(dy: Array, saved: Array, w: Array, activation: Activati
     if device.kind is Kind.CPU:
         multiply_host(gradient_host(dy, saved, activation, scale), w.T, out=dx)
         return dx
+    launch_input_gradient(dy, saved, w, activation, dx, scale)
+    return dx
+
+
+def launch_input_gradient(dy: Array, saved: Array, w: Array, activation: Activation, dx: Array, scale: float) -> None:
+    """Fill dx on a device."""
+    k, n = dx.shape[-1], dy.shape[-1]
+    m = dy.size // n
     plan = tiles.plan(m, k, n, dy.dtype)
-    partial = plan.workspace(m * k, dy.dtype, device)
+    partial = plan.workspace(m * k, dy.dtype, device_of(dx))
     inputs = (contiguous(dy), contiguous(saved), contiguous(w))
     outputs = (dx, None) if partial is None else (None, partial)
     args = (*inputs, *outputs, m, n, k, scale)
@@ -127,7 +155,6 @@ def dense_input_gradient(dy: Array, saved: Array, w: Array, activation: Activati
     tiles.run(_FILE, "dense_input_gradient", plan, args, dy.dtype, activation, runs, scale != 1)
     if partial is not None:
         tiles.finish(partial, dx)
-    return dx
 
 
 @op(_kernel_gradient_flops, unread=unread_by_gradients)
@@ -154,14 +181,22 @@ def dense_kernel_gradient(
             # BLAS adds up the rows faster than sum(axis=0), and in blocks, which rounds less.
             np.matmul(full_host((m,), 1, dz.dtype), dz, out=db)
         return
+    launch_kernel_gradient(x, dy, saved, activation, dw, db, scale)
+
+
+def launch_kernel_gradient(
+    x: Array, dy: Array, saved: Array, activation: Activation, dw: Array, db: Array | None, scale: float
+) -> None:
+    """Fill dw and db on a device."""
+    k, n, with_bias = x.shape[-1], dy.shape[-1], db is not None
+    m = dy.size // n
     plan = tiles.plan(k, n, m, x.dtype)
-    with_bias = db is not None
     # A split holds dw and db behind each other, so that one kernel adds both up.
-    partial = plan.workspace(k * n + n * with_bias, x.dtype, device)
+    partial = plan.workspace(k * n + n * with_bias, x.dtype, device_of(dw))
     inputs = (contiguous(x), contiguous(dy), contiguous(saved))
     outputs = (dw, db, None) if partial is None else (None, None, partial)
     args = (*inputs, *outputs, int(with_bias), m, n, k, scale)
     runs = Run(k, inputs[:1]), Run(n, inputs[1:])
-    tiles.run(_FILE, where, plan, args, x.dtype, activation, runs, scale != 1)
+    tiles.run(_FILE, "dense_kernel_gradient", plan, args, x.dtype, activation, runs, scale != 1)
     if partial is not None:
         tiles.finish(partial, dw, tail=db)

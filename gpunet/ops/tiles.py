@@ -9,7 +9,7 @@ tables of choices.py), and how much is read at once by how arrays lie in memory.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -87,18 +87,20 @@ TILES = {
     "double small": ("float64", DOUBLE_SMALL),
 }
 
-# The kernels on gemm.cuh, with how many rows of the output a thread must have at least.
-OPERATIONS = {
-    "dense": 1,
-    "dense_input_gradient": 1,
-    "dense_kernel_gradient": 1,
-    "convolution": 1,
-    "convolution_input_gradient": 1,
-    "convolution_kernel_gradient": 1,
-    "convolution_pooling": 4,
-    "convolution_pooling_input_gradient": 1,
-    "convolution_pooling_kernel_gradient": 1,
-}
+# The kernels on gemm.cuh.
+OPERATIONS = frozenset(
+    {
+        "dense",
+        "dense_input_gradient",
+        "dense_kernel_gradient",
+        "convolution",
+        "convolution_input_gradient",
+        "convolution_kernel_gradient",
+        "convolution_pooling",
+        "convolution_pooling_input_gradient",
+        "convolution_pooling_kernel_gradient",
+    }
+)
 
 UNIT = 16  # terms: splits begin at whole units, as in kernels/gemm.cuh; a multiple of every bk
 
@@ -112,53 +114,54 @@ _FINISH_THREADS = 256
 
 @dataclass(frozen=True)
 class Plan:
-    """A product, the tile that it is cut into, and into how many sums its sums are split along k."""
+    """A product, the tile that it is cut into, and into how many sums its sums are split along k.
+
+    `phases` products of this size or less, of one kernel and group, follow each other in the grid (kernels/phases.cuh).
+    """
 
     product: Product
     tile: Tile
     splits: int
+    phases: int = 1
 
     @property
     def grid(self) -> tuple[int, int, int]:
         """The blocks: tiles of the output, groups, splits."""
         m, n, _, groups = self.product
-        return ceil_div(m, self.tile.bm) * ceil_div(n, self.tile.bn), groups, self.splits
+        return ceil_div(m, self.tile.bm) * ceil_div(n, self.tile.bn) * self.phases, groups, self.splits
 
     def workspace(self, size: int, dtype: npt.DTypeLike, device: Device) -> Array | None:
         """Return memory for one output of `size` elements per split; None if there is only one split."""
         return empty((self.splits, size), dtype, device) if self.splits > 1 else None
 
 
-def choose_tile(m: int, n: int, dtype: npt.DTypeLike, rows: int = 1) -> Tile:
-    """Return the tile for an output of m x n elements, of which a thread shall have `rows` rows, 1 to 4, at least."""
+def choose_tile(m: int, n: int, dtype: npt.DTypeLike) -> Tile:
+    """Return the tile for an output of m x n elements where no table has a better one."""
     if np.dtype(dtype) == np.float64:
-        return DOUBLE_MEDIUM if min(m, n) > 32 or rows > DOUBLE_SMALL.tm else DOUBLE_SMALL
+        return DOUBLE_MEDIUM if min(m, n) > 32 else DOUBLE_SMALL
     if m >= 128 and n >= 128 and ceil_div(m, 128) * ceil_div(n, 128) >= _ENOUGH_LARGE_TILES:
         return LARGE
     if min(m, n) > 32:
         return MEDIUM
-    return NARROW if m > 32 or rows > SMALL.tm else SMALL
+    return NARROW if m > 32 else SMALL
 
 
-def plan(m: int, n: int, k: int, dtype: npt.DTypeLike, groups: int = 1, rows: int = 1) -> Plan:
-    """Return the plan for `groups` products (m, k) (k, n), `rows` as in choose_tile.
+def plan(m: int, n: int, k: int, dtype: npt.DTypeLike, groups: int = 1, phases: int = 1) -> Plan:
+    """Return the plan for `groups` products (m, k) (k, n), or `groups` times `phases` of them.
 
     A product with few output tiles and a long sum, above all a filter gradient, is split along k until there are
     enough blocks. No split is empty, and a sum of at most LONGEST_UNSPLIT terms is never split.
     """
-    tile = choose_tile(m, n, dtype, rows)
-    tiles = ceil_div(m, tile.bm) * ceil_div(n, tile.bn)
+    tile = choose_tile(m, n, dtype)
+    tiles = ceil_div(m, tile.bm) * ceil_div(n, tile.bn) * phases
     splits = max(min(ceil_div(_ENOUGH_BLOCKS, tiles * groups), k // _SHORTEST_SPLIT), 1)
     units = ceil_div(k, UNIT)
-    return Plan(Product(m, n, k, groups), tile, ceil_div(units, ceil_div(units, splits)))
+    return Plan(Product(m, n, k, groups), tile, ceil_div(units, ceil_div(units, splits)), phases)
 
 
 def candidates(operation: str, dtype: str) -> dict[str, Tile]:
     """Return the tiles, by name, that kernel `operation` can run with; none if there is no such kernel."""
-    rows = OPERATIONS.get(operation)
-    if rows is None:
-        return {}
-    return {name: tile for name, (real, tile) in TILES.items() if real == dtype and tile.tm >= rows}
+    return {name: tile for name, (real, tile) in TILES.items() if real == dtype and operation in OPERATIONS}
 
 
 choices = Choices(candidates)
@@ -223,12 +226,13 @@ def run(
     activation: Activation,
     runs: tuple[Run, Run],
     drops: bool = False,
+    further: Mapping[str, int] | None = None,
     tile: Tile | None = None,
 ) -> None:
     """Launch a kernel on gemm.cuh according to `plan`, with the tile that was measured to be fastest for it, if any.
 
-    `runs` are those of the two factors; `drops` tells whether there is a dropout behind the product; `tile` is the one
-    to run with whatever was measured.
+    `runs` are those of the two factors; `drops` tells whether there is a dropout behind the product; `further`
+    defines are those that a file has beside gemm.cuh's; `tile` is the one to run with whatever was measured.
     """
     if tile is None:
         factors = tuple(array for run in runs for array in run.arrays)
@@ -236,11 +240,11 @@ def run(
         launches = _listening.get()
         if launches is not None:
             arrays = tuple(argument for argument in args if not isinstance(argument, (int, float, type(None))))
-            again = partial(run, file, entry, plan, args, dtype, activation, runs, drops)
+            again = partial(run, file, entry, plan, args, dtype, activation, runs, drops, further)
             launches.append(Launched(entry, plan, np.dtype(dtype).name, arrays, factors, again))
     plan = replace(plan, tile=tile)
     widths = {"A_WIDTH": runs[0].width, "B_WIDTH": runs[1].width}
-    defines = {**plan.tile.defines, **widths, "ACTIVATION": activation.code, "DROPS": int(drops)}
+    defines = {**plan.tile.defines, **widths, "ACTIVATION": activation.code, "DROPS": int(drops), **(further or {})}
     launch(file, entry, grid=plan.grid, block=plan.tile.threads, args=args, real=dtype, defines=defines)
 
 
