@@ -133,8 +133,8 @@ def configurations() -> Iterator[tuple[str, str]]:
 
 def options(real: str, tile: Tile) -> tuple[str, ...]:
     """Return the compiler's options for a layer with ReLU, whose sizes allow the widest loads."""
-    a, b = tile.widths(_DTYPES[real])
-    defines = {**tile.defines, "A_WIDTH": a, "B_WIDTH": b, "ACTIVATION": Activation.RELU.code, "DROPS": 0}
+    width = tiles.widest_load(_DTYPES[real])
+    defines = {**tile.defines, "A_WIDTH": width, "B_WIDTH": width, "ACTIVATION": Activation.RELU.code, "DROPS": 0}
     return (f"-DREAL={real}", *(f"-D{name}={value}" for name, value in sorted(defines.items())))
 
 

@@ -90,7 +90,7 @@ struct StoreMaxima {
     __device__ inline void operator()(const Tiles& tiles, const REAL (&sum)[TM][TN]) const {
 #pragma unroll
         for (int i = 0; i < TM; i += WINDOW) {
-            const Index window = window_of_thread(tiles.first_m, threadIdx.x / THREADS_N, i);
+            const Index window = window_of_thread(tiles.first_m, thread_row(), i);
             if (window >= windows) return;
             const Digits d = pooled.split(window);
             const bool below = 2 * d.middle + 1 < out_height, right = 2 * d.low + 1 < out_width;

@@ -41,6 +41,7 @@ struct PixelsOfPooledOutput {
 // Operand of the filter gradient: element (filter, pixel of z) = dz.
 struct PooledOutputColumns {
     static constexpr bool K_RUNS = false;
+    static constexpr bool IS_MEMORY = false;
     static constexpr int WIDTH = B_WIDTH;  // filters
     using Line = Index;  // the filter; negative outside
     using Step = Digits;

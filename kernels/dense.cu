@@ -30,7 +30,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 }
 
 // Here the product's sizes are (m, k) = (m, n) (n, k): the sum is over the outputs n.
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, GRADIENT_BLOCKS)
     dense_input_gradient(const REAL* __restrict__ dy, const REAL* __restrict__ saved, const REAL* __restrict__ w,
                          REAL* __restrict__ dx, REAL* __restrict__ partial, Index m, Index n, Index k, REAL scale) {
     __shared__ Tiles tiles;
@@ -42,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 }
 
 // Here they are (k, n) = (k, m) (m, n): the sum is over the rows m.
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, GRADIENT_BLOCKS)
     dense_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy, const REAL* __restrict__ saved,
                           REAL* __restrict__ dw, REAL* __restrict__ db, REAL* __restrict__ partial, Index with_bias,
                           Index m, Index n, Index k, REAL scale) {

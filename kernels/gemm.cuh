@@ -1,10 +1,9 @@
 // The tile loop behind every matrix product: C(m, n) = sum over k of A(m, k) B(k, n).
 //
-// A block computes a tile of BM x BN elements of C. It goes along k in tiles of BK: all threads copy the next tiles of
-// A and B from global memory into registers, multiply the present ones from shared memory, and then put the next ones
-// into the other half of shared memory, so that one barrier a tile is enough and the copies are under way during the
-// arithmetic. Each thread keeps TM x TN sums in registers. What differs between Dense, convolution and their gradients
-// is only where elements come from (the operands) and what happens to a finished sum (the epilogue).
+// A block computes a tile of BM x BN elements of C. It goes along k in tiles of BK: shared memory holds STAGES of them, of
+// A and B each. While all threads multiply the present ones, copies of the next ones are under way; one barrier a tile
+// is enough. Each thread keeps TM x TN sums in registers. What differs between Dense, convolution and their gradients is
+// only where elements come from (the operands) and what happens to a finished sum (the epilogue).
 //
 // An operand presents A or B as elements (line, k), where the line is m for A and n for B. It is a class with
 //     K_RUNS                  whether neighbours in memory are neighbours along k (else along the line): neighbouring
@@ -14,20 +13,29 @@
 //     void advance(Step&)     moves on by BK, without divisions
 //     WIDTH                   how many neighbours in memory move as one: A_WIDTH or B_WIDTH
 //     load(line, step)        the pack of so many elements that begins there; 0 where the line or k lies outside
+//     IS_MEMORY               whether elements are wanted as they lie in memory. If so, there are, to copy them without
+//                             registers between (ptx.cuh):
+//     is_inside(line, step)   whether the pack is not 0, and
+//     address(line, step)     where it lies then
 //
 // Runs of memory are a multiple of WIDTH elements long, and packs are aligned: gpunet/ops/tiles.py sees to it.
 //
 // An epilogue is called with packs of neighbouring sums of one row and stores them.
 //
-// BM, BN, BK, TM, TN, A_WIDTH, B_WIDTH come from gpunet/ops/tiles.py. Rounding: a sum is a chain of at most CHUNK fma;
+// BM, BN, BK, TM, TN, STAGES, A_WIDTH, B_WIDTH come from gpunet/ops/tiles.py. Rounding: a sum is a chain of at most CHUNK fma;
 // longer sums are chains of such chains, added up in memory by the thread that owns the element. So the error grows
 // with CHUNK + k / CHUNK, as in a blocked BLAS, not with k.
 #include "common.cuh"
+#include "ptx.cuh"
 
 constexpr int THREADS_M = BM / TM;
 constexpr int THREADS_N = BN / TN;
 constexpr int THREADS = THREADS_M * THREADS_N;
-constexpr int BLOCKS = 1;  // per multiprocessor, at least. Left open, the compiler aims at more and spills registers.
+// Blocks that a multiprocessor shall hold at least: these leave a thread 128 registers (255 of doubles, which take two
+// each). Where elements pass through registers that is too few, and half as many blocks must do.
+constexpr int COPYING_BLOCKS = (sizeof(REAL) == 4 ? 512 : 256) / THREADS;
+constexpr int STAGED_BLOCKS = (COPYING_BLOCKS + 1) / 2;
+constexpr int BLOCKS = ASYNC_COPIES ? COPYING_BLOCKS : STAGED_BLOCKS;
 constexpr int CHUNK = 512;
 constexpr int CHUNK_TILES = CHUNK / BK;
 static_assert(BM % TM == 0 && BN % TN == 0 && CHUNK % BK == 0, "tile sizes must divide each other");
@@ -51,9 +59,12 @@ static_assert(TM % PACK_M == 0 && TN % PACK_N == 0, "a thread's tile must be who
 // A row of a tile in shared memory is one k. The padding keeps rows aligned for packs and lets threads that copy along
 // k write to different banks.
 constexpr int PAD = 4;
-struct alignas(16) Tiles {
-    REAL a[2][BK][BM + PAD];
-    REAL b[2][BK][BN + PAD];
+struct alignas(16) Stage {
+    REAL a[BK][BM + PAD];
+    REAL b[BK][BN + PAD];
+};
+struct Tiles {
+    Stage stage[STAGES];
     // The tile's place in C waits here for the end of a chunk. Were it in registers, the compiler would compute the
     // addresses of all sums before the loop, and run out of registers.
     Index first_m, first_n;
@@ -76,20 +87,23 @@ struct Part {
     }
 };
 
-// Copies tiles of LINES x BK elements of an operand to shared memory, by way of registers.
+// Copies tiles of LINES x BK elements of an operand to shared memory: straight where the elements are wanted as they lie
+// in memory and the GPU can, else by way of registers.
 template <class Operand, int LINES>
 struct Loader {
     static constexpr bool K_RUNS = Operand::K_RUNS;
+    static constexpr bool STRAIGHT = ASYNC_COPIES && Operand::IS_MEMORY;
     static constexpr int WIDTH = Operand::WIDTH;
     static constexpr int RUN = (K_RUNS ? BK : LINES) / WIDTH;   // packs of a run, along which neighbouring threads go;
     static constexpr int RUNS = THREADS / RUN;                  // all threads together cover so many runs at a time,
     static constexpr int ITEMS = LINES * BK / WIDTH / THREADS;  // and do that so often
     static_assert(THREADS % RUN == 0 && ITEMS * WIDTH * THREADS == LINES * BK, "threads must cover a tile evenly");
+    using Tile = REAL[BK][LINES + PAD];
 
     const Operand& operand;
     typename Operand::Line line[K_RUNS ? ITEMS : 1];
     typename Operand::Step step[K_RUNS ? 1 : ITEMS];
-    Pack<WIDTH> staged[ITEMS];
+    Pack<WIDTH> staged[STRAIGHT ? 1 : ITEMS];
 
     __device__ inline static int along() { return threadIdx.x % RUN * WIDTH; }
     __device__ inline static int across(int item) { return threadIdx.x / RUN + item * RUNS; }
@@ -106,16 +120,36 @@ struct Loader {
         }
     }
 
-    // Read this thread's elements of the next tile.
-    __device__ inline void fetch() {
+    // Begin to copy this thread's elements of the next tile to `tile`.
+    __device__ inline void begin(Tile& tile) {
 #pragma unroll
-        for (int i = 0; i < ITEMS; ++i) staged[i] = operand.load(line[K_RUNS ? i : 0], step[K_RUNS ? 0 : i]);
+        for (int i = 0; i < ITEMS; ++i) {
+            const auto& own_line = line[K_RUNS ? i : 0];
+            const auto& own_step = step[K_RUNS ? 0 : i];
+            if constexpr (STRAIGHT) {
+                copy(tile, i, operand.address(own_line, own_step), operand.is_inside(own_line, own_step));
+            } else {
+                staged[i] = operand.load(own_line, own_step);
+            }
+        }
 #pragma unroll
         for (int i = 0; i < (K_RUNS ? 1 : ITEMS); ++i) operand.advance(step[i]);
     }
 
-    // Write them to shared memory: a pack that runs along the lines as one.
-    __device__ inline void put(REAL (&tile)[BK][LINES + PAD]) const {
+    // What runs along k is turned: its elements go to different rows.
+    __device__ inline void copy(Tile& tile, int item, const REAL* source, bool reads) const {
+        if constexpr (K_RUNS) {
+#pragma unroll
+            for (int e = 0; e < WIDTH; ++e) copy_async(&tile[along() + e][across(item)], source + e, reads);
+        } else {
+            copy_async(reinterpret_cast<Pack<WIDTH>*>(&tile[across(item)][along()]),
+                       reinterpret_cast<const Pack<WIDTH>*>(source), reads);
+        }
+    }
+
+    // Do what `begin` has left to do, with the same `tile`.
+    __device__ inline void end(Tile& tile) const {
+        if constexpr (STRAIGHT) return;
 #pragma unroll
         for (int i = 0; i < ITEMS; ++i) {
             if constexpr (K_RUNS) {
@@ -141,19 +175,27 @@ __device__ inline void read_fragment(REAL (&fragment)[COUNT], const REAL* row, i
     }
 }
 
-// Row of the tile in which a thread's sum number i lies, and column in which its pack number j begins.
-__device__ inline int tile_row(int i) {
-    return (threadIdx.x / THREADS_N + i / PACK_M * THREADS_M) * PACK_M + i % PACK_M;
+// A warp is 4 x 8 of the block's THREADS_M x THREADS_N threads. Of neighbouring lanes two and two read the same packs of
+// A, and lanes two apart the same packs of B: then shared memory serves a read of 16 bytes a lane by two requests instead
+// of four (an engineer of NVIDIA's, forums.developer.nvidia.com/t/77228, for compute capability 7).
+constexpr int WARP_M = 4, WARP_N = 8;
+static_assert(THREADS_M % WARP_M == 0 && THREADS_N % WARP_N == 0, "warps must cover the tile");
+__device__ inline int thread_row() { return threadIdx.x / 32 / (THREADS_N / WARP_N) * WARP_M + threadIdx.x / 2 % WARP_M; }
+__device__ inline int thread_column() {
+    return threadIdx.x / 32 % (THREADS_N / WARP_N) * WARP_N + threadIdx.x % 2 + threadIdx.x % 32 / 8 * 2;
 }
-__device__ inline int tile_column(int j) { return (threadIdx.x % THREADS_N + j * THREADS_N) * PACK_N; }
+
+// Row of the tile in which a thread's sum number i lies, and column in which its pack number j begins.
+__device__ inline int tile_row(int i) { return (thread_row() + i / PACK_M * THREADS_M) * PACK_M + i % PACK_M; }
+__device__ inline int tile_column(int j) { return (thread_column() + j * THREADS_N) * PACK_N; }
 
 // sum += (tile of A) (tile of B)
 __device__ inline void multiply(const REAL (&a)[BK][BM + PAD], const REAL (&b)[BK][BN + PAD], REAL (&sum)[TM][TN]) {
 #pragma unroll
     for (int k = 0; k < BK; ++k) {
         REAL column[TM], row[TN];
-        read_fragment<THREADS_M, PACK_M>(column, a[k], threadIdx.x / THREADS_N);
-        read_fragment<THREADS_N, PACK_N>(row, b[k], threadIdx.x % THREADS_N);
+        read_fragment<THREADS_M, PACK_M>(column, a[k], thread_row());
+        read_fragment<THREADS_N, PACK_N>(row, b[k], thread_column());
 #pragma unroll
         for (int i = 0; i < TM; ++i) {
 #pragma unroll
@@ -234,49 +276,66 @@ __device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, 
                                     REAL* column_sums, REAL (&sum)[TM][TN]) {
     Loader<A, BM> a_loader(a, part.first_m, part.first_k);
     Loader<B, BN> b_loader(b, part.first_n, part.first_k);
-    REAL column_sum = 0, column_chunk = 0;
+    REAL column_sum = 0;
     const bool sums_column = column_sums != nullptr && part.first_m == 0 && threadIdx.x < BN;
 
     if (threadIdx.x == 0) {
         tiles.first_m = part.first_m;
         tiles.first_n = part.first_n;
     }
-    a_loader.fetch();
-    b_loader.fetch();
-    a_loader.put(tiles.a[0]);
-    b_loader.put(tiles.b[0]);
-    __syncthreads();
-    for (Index tile = 0; tile < part.tiles; ++tile) {
-        const int half = tile % 2;
-        const bool more = tile + 1 < part.tiles;
-        if (more) {
-            a_loader.fetch();
-            b_loader.fetch();
+    // Copies are under way for the next STAGES - 1 tiles. (What goes by way of registers is written at the end of the turn
+    // in which its copy began.)
+    const int tile_count = static_cast<int>(part.tiles);
+    const auto begin = [&](int tile, Stage& stage) {
+        if (tile < tile_count) {
+            a_loader.begin(stage.a);
+            b_loader.begin(stage.b);
         }
-        multiply(tiles.a[half], tiles.b[half], sum);
-        if (sums_column) {
-#pragma unroll
-            for (int k = 0; k < BK; ++k) column_chunk += tiles.b[half][k][threadIdx.x];
+        close_copies();
+    };
+    const auto end = [&](int tile, Stage& stage) {
+        if (tile < tile_count) {
+            a_loader.end(stage.a);
+            b_loader.end(stage.b);
         }
-        if (more) {
-            a_loader.put(tiles.a[1 - half]);
-            b_loader.put(tiles.b[1 - half]);
-            if ((tile + 1) % CHUNK_TILES == 0) {  // the registers start a new chunk
-                const bool chunks = tile + 1 > CHUNK_TILES;
-                c.for_each_pack(tiles, [&](int i, int j, Index m, Index n) {
-                    REAL* const memory = c.data + m * c.stride + n;
-                    store_pack(memory, take_pack(sum, i, j, memory, c.columns - n, chunks), c.columns - n);
-#pragma unroll
-                    for (int e = 0; e < PACK_N; ++e) sum[i][j + e] = 0;
-                });
-                column_sum += column_chunk;
-                column_chunk = 0;
-            }
-        }
+        wait_for_copies<STAGES - 2>();
         __syncthreads();
+    };
+#pragma unroll
+    for (int tile = 0; tile < STAGES - 1; ++tile) {
+        begin(tile, tiles.stage[tile]);
+        end(tile, tiles.stage[tile]);
     }
-    const Index column = tiles.first_n + threadIdx.x;
-    if (sums_column && column < c.columns) column_sums[column] = column_sum + column_chunk;
+    int number = 0, free_number = STAGES - 1;
+    for (int tile = 0;;) {
+        const int chunk_end = min(tile + CHUNK_TILES, tile_count);
+        for (; tile < chunk_end; ++tile) {
+            const Stage& stage = tiles.stage[number];
+            Stage& free_stage = tiles.stage[free_number];
+            begin(tile + STAGES - 1, free_stage);
+            multiply(stage.a, stage.b, sum);
+            if (sums_column) {
+#pragma unroll
+                for (int k = 0; k < BK; ++k) column_sum += stage.b[k][threadIdx.x];
+            }
+            end(tile + STAGES - 1, free_stage);
+            free_number = number;
+            number = number + 1 < STAGES ? number + 1 : 0;
+        }
+        const bool chunks = tile > CHUNK_TILES;
+        const Index column = tiles.first_n + threadIdx.x;
+        if (sums_column && column < c.columns) {
+            column_sums[column] = chunks ? column_sums[column] + column_sum : column_sum;
+        }
+        if (tile == tile_count) break;
+        column_sum = 0;  // the registers start a new chunk
+        c.for_each_pack(tiles, [&](int i, int j, Index m, Index n) {
+            REAL* const memory = c.data + m * c.stride + n;
+            store_pack(memory, take_pack(sum, i, j, memory, c.columns - n, chunks), c.columns - n);
+#pragma unroll
+            for (int e = 0; e < PACK_N; ++e) sum[i][j + e] = 0;
+        });
+    }
 }
 
 // Compute this block's part of C = A B; `c` and `column_sums` are those of add_products.

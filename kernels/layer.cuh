@@ -6,7 +6,10 @@
 
 // Elements as they lie in memory.
 struct Plain {
+    static constexpr bool IS_MEMORY = true;
     const REAL* data;
+
+    __device__ inline const REAL* address(Index offset) const { return data + offset; }
 
     template <int WIDTH>
     __device__ inline Pack<WIDTH> load(Index offset) const {
@@ -14,13 +17,17 @@ struct Plain {
     }
 };
 
+constexpr int GRADIENT_BLOCKS = ACTIVATION == LINEAR ? BLOCKS : STAGED_BLOCKS;
+
 // dz = dy f'(z), computed as it is read; scaled where elements were dropped. `saved` is null for LINEAR, which does not
 // need it.
 struct OutputGradient {
+    static constexpr bool IS_MEMORY = ACTIVATION == LINEAR;  // and nothing is dropped, as only ReLU's outputs are
     const REAL* dy;
     const REAL* saved;
     REAL scale = 1;
 
+    __device__ inline const REAL* address(Index offset) const { return dy + offset; }
     template <int WIDTH>
     __device__ inline Pack<WIDTH> load(Index offset) const {
         Pack<WIDTH> dz = read_pack<WIDTH>(dy + offset);
@@ -41,22 +48,26 @@ template <bool K_RUNS_, int WIDTH_, class Values>
 struct Matrix {
     static constexpr bool K_RUNS = K_RUNS_;
     static constexpr int WIDTH = WIDTH_;
-    using Line = Index;  // offset of the line's first element; negative outside
-    using Step = Index;  // what k adds to it
+    static constexpr bool IS_MEMORY = Values::IS_MEMORY;
+    struct Line {
+        Index offset;  // of the line's first element
+        bool inside;
+    };
+    using Step = Index;  // what k adds to the place of an element
 
     Values values;
     Index lines, depth, stride, origin;
 
-    __device__ inline Line line(Index i) const {
-        if (i >= lines) return -1;
-        return origin + (K_RUNS ? i * stride : i);
-    }
+    __device__ inline Line line(Index i) const { return {origin + (K_RUNS ? i * stride : i), i < lines}; }
     __device__ inline Step step(Index k) const { return K_RUNS ? k : k * stride; }
     __device__ inline void advance(Step& step) const { step += K_RUNS ? BK : BK * stride; }
-    __device__ inline Pack<WIDTH> load(Line line, Step step) const {
-        const Index end = K_RUNS ? depth : depth * stride;
-        if (line < 0 || step >= end) return {};
-        return values.template load<WIDTH>(line + step);
+    __device__ inline bool is_inside(const Line& line, Step step) const {
+        return line.inside && step < (K_RUNS ? depth : depth * stride);
+    }
+    __device__ inline const REAL* address(const Line& line, Step step) const { return values.address(line.offset + step); }
+    __device__ inline Pack<WIDTH> load(const Line& line, Step step) const {
+        if (!is_inside(line, step)) return {};
+        return values.template load<WIDTH>(line.offset + step);
     }
 };
 

@@ -72,6 +72,7 @@ constexpr int OUTSIDE = -(1 << 30);
 template <bool PIXELS_ARE_LINES>
 struct Windows {
     static constexpr bool K_RUNS = PIXELS_ARE_LINES;
+    static constexpr bool IS_MEMORY = false;
     static constexpr int WIDTH = A_WIDTH;  // channels
     using Line = Place;
     using Step = Digits;
@@ -142,6 +143,7 @@ struct PixelsOfOutput {
 template <class Outputs>
 struct OutputsOfPixel {
     static constexpr bool K_RUNS = true;
+    static constexpr bool IS_MEMORY = false;
     static constexpr int WIDTH = A_WIDTH;  // filters
     using Line = Place;
     using Step = Digits;
@@ -190,6 +192,7 @@ struct OutputsOfPixel {
 // (filter row, filter column, filter).
 struct FiltersOfChannel {
     static constexpr bool K_RUNS = true;
+    static constexpr bool IS_MEMORY = false;
     static constexpr int WIDTH = B_WIDTH;  // filters
     using Line = Index;  // offset; negative outside
     using Step = Digits;

@@ -108,6 +108,22 @@ def test_several_elements_are_copied_at_once(real: str) -> None:
     np.testing.assert_array_equal(to_host(y), x)
 
 
+@pytest.mark.parametrize("real", ["float32", "float64"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_copies_are_under_way_ahead(order: str | int, real: str) -> None:
+    count, width = 5 * 64 + 7, 16 // np.dtype(real).itemsize
+    x = numbers(width * count).astype(real)
+    y = output(width * 64, dtype=real)
+    with emulator.configured(order=order):
+        run(RIGHT, "copy_ahead", on_emulator(x), y, count, real=real)
+    padded = np.zeros((6, 64, width), real)
+    padded.reshape(-1)[: x.size] = x
+    expected = np.zeros((64, width), real)
+    for trip in padded:
+        expected += trip[::-1]
+    np.testing.assert_array_equal(to_host(y).reshape(64, width), expected)
+
+
 def test_threads_may_share_the_bytes_of_a_word() -> None:
     x = np.arange(64, dtype=np.uint8)
     y = output(64, dtype=np.uint8)

@@ -89,6 +89,15 @@ FAULTS = {
     "misaligned": ("misaligned read of 4 bytes at LINE", 0),
     "overflow": ("undefined behaviour at LINE: signed integer overflow of +", 41),
     "shift": ("undefined behaviour at LINE: shift by too many bits, or of a negative number", 32),
+    "copy_not_waited_for": ("uninitialised read at LINE: nothing in this block has written byte 252 of shared", 0),
+    "newest_copy_not_waited_for": ("uninitialised read at LINE: nothing in this block has written byte 256 of", 0),
+    "copy_without_barrier": ("uninitialised read at LINE: nothing in this block has written byte 252 of shared", 0),
+    "copy_too_early": ("race: reads byte 124 of shared array `tile` (256 bytes) at LINE; thread (31, 0, 0) of", 32),
+    "copy_left": ("leaves the kernel without waiting for 1 asynchronous copies", 5),
+    "copy_misaligned": ("misaligned read of 16 bytes at LINE", 0),
+    "copy_past": ("out-of-bounds read of 4 bytes at LINE: element 64 of argument 0 (const float*, 64 elements)", 63),
+    "copy_to_global": ("asynchronous copy at LINE to what is not shared memory", 0),
+    "copy_from_shared": ("asynchronous copy at LINE from shared memory", 0),
     "divide": ("undefined behaviour at LINE: integer division by zero, or overflow of /", 7),
 }
 

@@ -1,4 +1,4 @@
-"""Loads of several neighbouring elements at once (Run and Tile.widths in gpunet/ops/tiles.py): the same bits."""
+"""Loads of several neighbouring elements at once (Run.width in gpunet/ops/tiles.py): the same bits."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _check_same_bits(monkeypatch: pytest.MonkeyPatch, run: Any, expected: set[tu
         wide = run()
     assert _widths(launches) >= expected
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "width", lambda self, widest: 1)
+        patch.setattr(Run, "width", 1)
         with checks.recorded_launches() as launches:
             narrow = run()
     assert _widths(launches) == {("1", "1")}
@@ -88,15 +88,14 @@ def _check_same_bits(monkeypatch: pytest.MonkeyPatch, run: Any, expected: set[tu
 def test_products(device: Device, tile: tiles.Tile, monkeypatch: pytest.MonkeyPatch) -> None:
     m, k, n = PRODUCTS[tile]
     assert tiles.choose_tile(m, n, np.float32) == tile
-    _check_same_bits(monkeypatch, lambda: _forward(device, m, k, n), {tuple(map(str, tile.widths(np.float32)))})
+    _check_same_bits(monkeypatch, lambda: _forward(device, m, k, n), {("4", "4")})
 
 
 @pytest.mark.parametrize("tile", DOUBLE_PRODUCTS, ids=["medium", "small"])
 def test_products_in_double(device: Device, tile: tiles.Tile, monkeypatch: pytest.MonkeyPatch) -> None:
     m, k, n = DOUBLE_PRODUCTS[tile]
     assert tiles.choose_tile(m, n, np.float64) == tile
-    expected = {tuple(map(str, tile.widths(np.float64)))}
-    _check_same_bits(monkeypatch, lambda: _forward(device, m, k, n, np.float64), expected)
+    _check_same_bits(monkeypatch, lambda: _forward(device, m, k, n, np.float64), {("2", "2")})
 
 
 def test_gradients(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +105,7 @@ def test_gradients(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("strides", [1, 2])
 def test_convolutions(device: Device, strides: int, monkeypatch: pytest.MonkeyPatch) -> None:
     geometry = Geometry((strides, 1), (1, 2), ((1, 1), (0, 1)), groups=2)
-    _check_same_bits(monkeypatch, lambda: _images(device, geometry, 8, 72), {("4", "4"), ("2", "2")})
+    _check_same_bits(monkeypatch, lambda: _images(device, geometry, 8, 72), {("4", "4")})
 
 
 def test_a_factor_whose_runs_are_no_whole_packs_is_read_one_by_one(

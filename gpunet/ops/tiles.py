@@ -20,13 +20,17 @@ from gpunet.ops.dropping import Dropping, kernel_arguments
 
 @dataclass(frozen=True)
 class Tile:
-    """What a block computes (bm x bn sums, bk terms at a time) and what a thread of it does (tm x tn sums)."""
+    """What a block computes (bm x bn sums, bk terms at a time) and what a thread of it does (tm x tn sums).
+
+    Its shared memory holds `stages` tiles of both factors: one that is multiplied, and the next ones on their way.
+    """
 
     bm: int
     bn: int
     bk: int
     tm: int
     tn: int
+    stages: int
 
     @property
     def threads(self) -> int:
@@ -34,13 +38,12 @@ class Tile:
 
     @property
     def defines(self) -> dict[str, int]:
-        return {"BM": self.bm, "BN": self.bn, "BK": self.bk, "TM": self.tm, "TN": self.tn}
+        return {"BM": self.bm, "BN": self.bn, "BK": self.bk, "TM": self.tm, "TN": self.tn, "STAGES": self.stages}
 
-    def widths(self, real: npt.DTypeLike) -> tuple[int, int]:
-        """Return how many elements of the first and second factor a thread may copy at once: at most 16 bytes."""
-        widest = _WIDEST_LOAD // np.dtype(real).itemsize
-        a, b = (min(lines * self.bk // self.threads, widest) for lines in (self.bm, self.bn))
-        return a, b
+
+def widest_load(dtype: npt.DTypeLike) -> int:
+    """Return how many elements a thread can read at once: 16 bytes."""
+    return 16 // np.dtype(dtype).itemsize
 
 
 class Run(NamedTuple):
@@ -49,27 +52,27 @@ class Run(NamedTuple):
     length: int
     arrays: tuple[Array, ...]
 
-    def width(self, widest: int) -> int:
-        """Return how many elements can be read at once: `widest` where every run is whole packs that are aligned."""
+    @property
+    def width(self) -> int:
+        """How many elements can be read at once: as many as load in one go if every run is whole, aligned packs."""
+        widest = widest_load(self.arrays[0].dtype)
         packs = self.length % widest == 0
         return widest if packs and not any(address(a) % (widest * a.itemsize) for a in self.arrays) else 1
 
 
 # A larger tile reads less memory per sum, a smaller one wastes less on a small matrix and gives more blocks. Doubles
 # take twice the registers and shared memory.
-LARGE = Tile(128, 128, 8, 8, 8)
-MEDIUM = Tile(64, 64, 16, 4, 4)
-NARROW = Tile(64, 32, 16, 4, 4)
-SMALL = Tile(32, 32, 16, 2, 2)
-DOUBLE_MEDIUM = Tile(64, 64, 8, 4, 4)
-DOUBLE_SMALL = Tile(32, 32, 8, 2, 2)
+LARGE = Tile(128, 128, 8, 8, 8, 4)
+MEDIUM = Tile(64, 64, 16, 8, 4, 3)
+NARROW = Tile(64, 32, 16, 4, 4, 3)
+SMALL = Tile(32, 32, 16, 4, 4, 4)
+DOUBLE_MEDIUM = Tile(64, 64, 8, 4, 4, 3)
+DOUBLE_SMALL = Tile(32, 32, 8, 4, 4, 3)
 
 _ENOUGH_LARGE_TILES = 64  # fewer leave most multiprocessors of any GPU idle
 _ENOUGH_BLOCKS = 256  # about two per multiprocessor of a large GPU
 _SHORTEST_SPLIT = 256  # terms; below, the workspace costs more than the split gains
 LONGEST_UNSPLIT = 2 * _SHORTEST_SPLIT - 1
-
-_WIDEST_LOAD = 16  # bytes
 
 _FINISH_THREADS = 256
 
@@ -128,8 +131,7 @@ def run(
 
     `runs` are those of the two factors; `drops` tells whether there is a dropout behind the product.
     """
-    a, b = (run.width(widest) for run, widest in zip(runs, plan.tile.widths(dtype), strict=True))
-    widths = {"A_WIDTH": a, "B_WIDTH": b}
+    widths = {"A_WIDTH": runs[0].width, "B_WIDTH": runs[1].width}
     defines = {**plan.tile.defines, **widths, "ACTIVATION": activation.code, "DROPS": int(drops)}
     launch(file, entry, grid=plan.grid, block=plan.tile.threads, args=args, real=dtype, defines=defines)
 

@@ -201,6 +201,29 @@ static void check_aligned(const Touch& touch) {
     check(touch);
 }
 
+// What lies at `address` if that is shared memory, static or dynamic; null else.
+static Cell* shared_cells(const unsigned char* address) {
+    const unsigned shift = checks->shared_shift;
+    const size_t in_static = static_cast<size_t>(address - shared_begin);
+    const size_t in_dynamic = static_cast<size_t>(address - dynamic_shared);
+    if (launch->static_begin <= in_static && in_static < launch->static_end) {
+        return checks->static_cells + (in_static >> shift);
+    }
+    return in_dynamic < sizeof dynamic_shared ? checks->dynamic_cells + (in_dynamic >> shift) : nullptr;
+}
+
+// An asynchronous copy begins. Its target is written now, as others may see it, but holds nothing until the copy ends.
+static void check_beginning_copy(const Touch& source, const Touch& target) {
+    if (source.address) {
+        check_aligned(source);
+        if (shared_cells(source.address)) report("asynchronous copy at @%u@ from shared memory", source.code);
+    }
+    check_aligned(target);
+    Cell* const cells = shared_cells(target.address);
+    if (!cells) report("asynchronous copy at @%u@ to what is not shared memory", target.code);
+    memset(cells, 0, sizeof *cells * (target.bytes >> checks->shared_shift));
+}
+
 // Prepare for a block: shared memory is nobody's.
 static void forget_shared() {
     const unsigned shift = checks->shared_shift;

@@ -43,6 +43,8 @@ Bits meet(Collective kind, unsigned mask, Bits value, unsigned source_lane, Loca
 
 inline void __syncthreads(EMULATOR_WHERE) { emulator::wait_for_block(where); }
 
+#include "ptx.hpp"
+
 #pragma GCC visibility pop
 
 #include "entry.hpp"

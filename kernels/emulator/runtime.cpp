@@ -25,6 +25,7 @@ static void fill_with_nan(unsigned char* memory, size_t bytes) {
 #ifdef EMULATOR_CHECKED
 #include "callbacks.hpp"
 #endif
+#include "copies.hpp"
 
 using namespace emulator;
 
@@ -46,6 +47,7 @@ static void prepare_block(unsigned long long block) {
     fill_with_nan(shared_begin + launch->static_begin, launch->static_end - launch->static_begin);
     fill_with_nan(dynamic_shared, launch->dynamic_bytes);
     forget_meetings();
+    forget_copies();
     random_state = static_cast<unsigned long long>(launch->order) * 1000003 + block;
 #ifdef EMULATOR_CHECKED
     checks = launch->checks;

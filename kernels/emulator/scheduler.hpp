@@ -118,6 +118,9 @@ static void describe_thread(unsigned thread, char* text, size_t size) {
            where.file, where.line, other.x, other.y, other.z, reason);
 }
 
+// Refuse that a thread leaves copies behind (copies.hpp).
+static void check_copies_at_end();
+
 // Let collectives go on that waited for a lane which has left the kernel since (collectives.hpp).
 static bool finish_collectives();
 
@@ -152,6 +155,7 @@ static void run_threads() {
     const unsigned number = free_stacks[--free_count];
     for (;;) {
         kernel(arguments);
+        check_copies_at_end();
         states[current] = State::DONE;
         ++done;
         const unsigned next = next_thread();

@@ -1,5 +1,6 @@
 // One fault each, for the emulator's tests, which look for the lines named in the comments `fault: …`.
 #include "common.cuh"
+#include "ptx.cuh"
 
 extern "C" __global__ void missing_barrier(const REAL* __restrict__ x, REAL* __restrict__ y) {
     __shared__ REAL tile[64];
@@ -199,4 +200,88 @@ extern "C" __global__ void shift(const REAL* __restrict__ x, REAL* __restrict__ 
 
 extern "C" __global__ void divide(const REAL* __restrict__ x, REAL* __restrict__ y) {
     y[threadIdx.x] = x[threadIdx.x] + static_cast<REAL>(100 / (7 - static_cast<int>(threadIdx.x)));  // fault: divide
+}
+
+// The barrier does not wait for copies.
+extern "C" __global__ void copy_not_waited_for(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    __shared__ REAL tile[64];
+    copy_async(&tile[threadIdx.x], &x[threadIdx.x], true);
+    close_copies();
+    __syncthreads();
+    y[threadIdx.x] = tile[63 - threadIdx.x];  // fault: copy_not_waited_for
+    wait_for_copies<0>();
+}
+
+// The wait is for the older of two groups only.
+extern "C" __global__ void newest_copy_not_waited_for(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    __shared__ REAL tile[2][64];
+    for (int i = 0; i < 2; ++i) {
+        copy_async(&tile[i][threadIdx.x], &x[threadIdx.x], true);
+        close_copies();
+    }
+    wait_for_copies<1>();
+    y[threadIdx.x] = tile[0][threadIdx.x];
+    y[threadIdx.x] += tile[1][threadIdx.x];  // fault: newest_copy_not_waited_for
+    wait_for_copies<0>();
+}
+
+extern "C" __global__ void copy_without_barrier(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    __shared__ REAL tile[64];
+    copy_async(&tile[threadIdx.x], &x[threadIdx.x], true);
+    close_copies();
+    wait_for_copies<0>();
+    y[threadIdx.x] = tile[63 - threadIdx.x];  // fault: copy_without_barrier
+}
+
+// The copy of the second trip begins while others still read what the first one brought.
+extern "C" __global__ void copy_too_early(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    __shared__ REAL tile[64];
+    REAL total = 0;
+    for (int trip = 0; trip < 2; ++trip) {
+        copy_async(&tile[threadIdx.x], &x[threadIdx.x], true);
+        close_copies();
+        wait_for_copies<0>();
+        __syncthreads();
+        total += tile[63 - threadIdx.x];  // fault: copy_too_early
+    }
+    y[threadIdx.x] = total;
+}
+
+extern "C" __global__ void copy_left(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    __shared__ REAL tile[64];
+    y[threadIdx.x] = x[threadIdx.x];
+    if (threadIdx.x == 5) copy_async(&tile[threadIdx.x], &x[threadIdx.x], true);
+}
+
+extern "C" __global__ void copy_misaligned(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    struct alignas(16) Widest {
+        REAL value[16 / sizeof(REAL)];
+    };
+    __shared__ Widest tile[64];
+    y[threadIdx.x] = 0;
+    copy_async(&tile[threadIdx.x], reinterpret_cast<const Widest*>(x + 1), true);  // fault: copy_misaligned
+    wait_for_copies<0>();
+}
+
+extern "C" __global__ void copy_past(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    __shared__ REAL tile[64];
+    y[threadIdx.x] = 0;
+    copy_async(&tile[threadIdx.x], &x[threadIdx.x + 1], true);  // fault: copy_past
+    close_copies();
+    wait_for_copies<0>();
+}
+
+extern "C" __global__ void copy_to_global(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    copy_async(&y[threadIdx.x], &x[threadIdx.x], true);  // fault: copy_to_global
+    close_copies();
+    wait_for_copies<0>();
+}
+
+extern "C" __global__ void copy_from_shared(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    __shared__ REAL tile[2][64];
+    tile[0][threadIdx.x] = x[threadIdx.x];
+    copy_async(&tile[1][threadIdx.x], &tile[0][threadIdx.x], true);  // fault: copy_from_shared
+    close_copies();
+    wait_for_copies<0>();
+    y[threadIdx.x] = tile[1][threadIdx.x];
 }

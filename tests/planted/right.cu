@@ -1,5 +1,6 @@
 // Right kernels for the emulator's tests: every one passes in both modes and in any order of threads.
 #include "common.cuh"
+#include "ptx.cuh"
 
 extern "C" __global__ void thread_numbers(int* __restrict__ y) {
     const unsigned block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
@@ -128,4 +129,31 @@ extern "C" __global__ void __launch_bounds__(64) reverse_bytes(const unsigned ch
     tile[threadIdx.x] = x[threadIdx.x];
     __syncthreads();
     y[threadIdx.x] = tile[63 - threadIdx.x];
+}
+
+struct alignas(16) Widest {
+    REAL value[16 / sizeof(REAL)];
+};
+
+// Copies under way for two trips ahead, in groups; a group may be empty. What lies outside of x is zero.
+extern "C" __global__ void __launch_bounds__(64) copy_ahead(const REAL* __restrict__ x, REAL* __restrict__ y, Index n) {
+    constexpr int STAGES = 3;
+    __shared__ Widest tile[STAGES][64];
+    const auto begin = [&](Index trip) {
+        const Index i = trip * 64 + threadIdx.x;
+        if (trip * 64 < n) {
+            copy_async(&tile[trip % STAGES][threadIdx.x], reinterpret_cast<const Widest*>(x) + i, i < n);
+        }
+        close_copies();
+    };
+    Widest total = {};
+    for (Index trip = 0; trip < STAGES - 1; ++trip) begin(trip);
+    for (Index trip = 0; trip * 64 < n; ++trip) {
+        wait_for_copies<STAGES - 2>();
+        __syncthreads();
+        begin(trip + STAGES - 1);
+        const Widest& other = tile[trip % STAGES][63 - threadIdx.x];
+        for (unsigned e = 0; e < 16 / sizeof(REAL); ++e) total.value[e] += other.value[e];
+    }
+    reinterpret_cast<Widest*>(y)[threadIdx.x] = total;
 }
