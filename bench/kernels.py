@@ -115,7 +115,7 @@ def cycles(loop: sass.Mix, architecture: Architecture, real: str, moved: float |
     """
     lanes = architecture.float_lanes if real == "float" else architecture.double_lanes
     if moved is None:
-        moved = sum(count * width for width, count in loop.shared.items()) * WARP
+        moved = sum(count * width for width, count in (loop.shared + loop.copies).items()) * WARP
     return {
         "fma": loop.fma * WARP / lanes,
         "issuing": loop.instructions / SCHEDULERS,
@@ -192,7 +192,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     found = (row.entry, row.tile, str(row.architecture), *map(str, taken), f"{row.occupancy:.0%}")
     if loop is None:
         return (*found, "-", "-", "-", "-")
-    return (*found, f"{loop.fma_share:.0%}", widths(loop.shared), widths(loop.loads), f"{row.bound:.0%}")
+    return (*found, f"{loop.fma_share:.0%}", widths(loop.shared), widths(loop.reads), f"{row.bound:.0%}")
 
 
 def widths(counts: Counter[int]) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -50,7 +50,13 @@ class Mix:
     instructions: int
     fma: int
     shared: Counter[int]  # loads and stores, by their bytes
-    loads: Counter[int]  # from global memory, by their bytes
+    loads: Counter[int]  # from global memory to registers, by their bytes
+    copies: Counter[int] = field(default_factory=Counter)  # likewise, from global to shared memory (asynchronous)
+
+    @property
+    def reads(self) -> Counter[int]:
+        """What reads global memory, by its bytes."""
+        return self.loads + self.copies
 
     @property
     def fma_share(self) -> float:
@@ -141,9 +147,9 @@ def _turn(loop: Sequence[Instruction], first: int) -> list[Instruction]:
 
 def mix(code: Sequence[Instruction]) -> Mix:
     """Count `code`."""
-    return Mix(
-        len(code),
-        sum(_FMA.get(instruction.name, 0) for instruction in code),
-        Counter(instruction.width for instruction in code if instruction.name in ("LDS", "STS")),
-        Counter(instruction.width for instruction in code if instruction.name == "LDG"),
-    )
+
+    def widths(*names: str) -> Counter[int]:
+        return Counter(instruction.width for instruction in code if instruction.name in names)
+
+    fma = sum(_FMA.get(instruction.name, 0) for instruction in code)
+    return Mix(len(code), fma, widths("LDS", "STS"), widths("LDG"), widths("LDGSTS"))

@@ -131,7 +131,7 @@ def test_the_table_shows_what_the_text_claims(rows: list[examine.Row]) -> None:
     naive, coalesced, shared, registers, packs, overlap, shipped = rows
     assert [row.step for row in rows] == list(STEPS)
     for before, after in itertools.pairwise(rows):
-        assert after.loads_per_fma <= before.loads_per_fma
+        assert after.loads_per_fma <= before.loads_per_fma or after is shipped
         assert after.step.global_bytes <= before.step.global_bytes and after.step.near_bytes <= before.step.near_bytes
     # Coalescing moves fewer sectors by the same loads.
     assert naive.loads_per_fma == coalesced.loads_per_fma == 2
@@ -142,10 +142,10 @@ def test_the_table_shows_what_the_text_claims(rows: list[examine.Row]) -> None:
     assert coalesced.loop.fma_share < shared.loop.fma_share < registers.loop.fma_share < packs.loop.fma_share
     assert naive.bound < coalesced.bound < shared.bound < registers.bound
     assert naive.limit == shared.limit == "memory"
-    # Only the last two have arithmetic between a load and who waits for it; two blocks of either fit.
-    assert [row.behind for row in rows[:5]] == [0] * 5 and overlap.behind > packs.loop.fma / 2
-    assert packs.found.blocks == overlap.found.blocks == 2
-    assert shipped.loop.loads.keys() <= {16}
+    # Only the last two have arithmetic between a load and who waits for it: most of a turn's, and of three turns'.
+    assert [row.behind for row in rows[:5]] == [0] * 5 and overlap.behind > 0.5 * 512 and shipped.behind > 2.5 * 512
+    assert packs.found.blocks == overlap.found.blocks == shipped.found.blocks == 2
+    assert shipped.loop.copies and not shipped.loop.loads
     assert all(row.found.needs.spilled == 0 and 0 < row.bound <= 1 for row in rows)
 
 

@@ -38,7 +38,7 @@ def mixes(rows: Sequence[Row], path: Path) -> None:
 
 def _kinds(rows: Sequence[Row]) -> dict[str, list[int]]:
     loops = [row.loop for row in rows]
-    counted = [(loop.fma, loop.shared.total(), loop.loads.total()) for loop in loops]
+    counted = [(loop.fma, loop.shared.total(), loop.reads.total()) for loop in loops]
     rest = [loop.instructions - sum(counts) for loop, counts in zip(loops, counted, strict=True)]
     return dict(zip(_COLOURS, [*map(list, zip(*counted, strict=True)), rest], strict=True))
 

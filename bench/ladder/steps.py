@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from gpunet.ops.tiles import LARGE, Run, Tile
 
 SHIPPED = "dense.cu"
 _FOLDER = Path(__file__).parent
-_PACK = 4  # elements
 _ITEM, _SECTOR = 4, 32  # bytes: of an element, and what global memory moves at least
 
 
@@ -54,7 +53,8 @@ class Step:
         """Return what the compiler is told; `x_whole` and `w_whole` say whether rows are whole packs and aligned."""
         if self.tile.tm == 1:
             return {"TILE": self.tile.bm}
-        return self.tile.defines | ({"X_WHOLE": int(x_whole), "W_WHOLE": int(w_whole)} if self.packs else {})
+        sizes = {name: value for name, value in self.tile.defines.items() if name != "STAGES"}
+        return sizes | ({"X_WHOLE": int(x_whole), "W_WHOLE": int(w_whole)} if self.packs else {})
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -82,15 +82,16 @@ class Step:
         return _ITEM * (rows + columns) / (rows * columns) if self.shares else self.global_bytes
 
 
-_TILE = Tile(bm=128, bn=128, bk=8, tm=8, tn=8)
+_TILE = Tile(bm=128, bn=128, bk=8, tm=8, tn=8, stages=1)
+_WARP = (2 * 8, 16 * 8)  # 2 x 16 threads
 STEPS = (
-    Step("1_naive.cu", Tile(32, 32, 1, 1, 1), warp=(32, 1)),
-    Step("2_coalesced.cu", Tile(32, 32, 1, 1, 1), warp=(1, 32)),
-    Step("3_shared.cu", Tile(32, 32, 32, 1, 1), warp=(1, 32)),
-    Step("4_registers.cu", _TILE, warp=(2 * 8, 16 * 8)),
-    Step("5_packs.cu", _TILE, warp=(2 * 8, 16 * 8), packs=True),
-    Step("6_overlap.cu", _TILE, warp=(2 * 8, 16 * 8), packs=True),
-    Step(SHIPPED, LARGE, warp=(2 * 8, 16 * 8), packs=True),
+    Step("1_naive.cu", Tile(32, 32, 1, 1, 1, 1), warp=(32, 1)),
+    Step("2_coalesced.cu", Tile(32, 32, 1, 1, 1, 1), warp=(1, 32)),
+    Step("3_shared.cu", Tile(32, 32, 32, 1, 1, 1), warp=(1, 32)),
+    Step("4_registers.cu", _TILE, _WARP),
+    Step("5_packs.cu", _TILE, _WARP, packs=True),
+    Step("6_overlap.cu", replace(_TILE, stages=2), _WARP, packs=True),
+    Step(SHIPPED, LARGE, warp=(4 * LARGE.tm, 8 * LARGE.tn), packs=True),
 )
 
 
@@ -110,7 +111,7 @@ def run(step: Step, x: Array, w: Array, b: Array) -> Array:
     if step.file == SHIPPED:
         return dense(x, w, b, Activation.RELU)[0]
     x, w, b, y = contiguous(x), contiguous(w), contiguous(b), empty((m, n), x.dtype, device)
-    x_whole, w_whole = (each.width(_PACK) == _PACK for each in (Run(k, (x,)), Run(n, (w,))))
+    x_whole, w_whole = (each.width > 1 for each in (Run(k, (x,)), Run(n, (w,))))
     launch(
         Path(step.source),
         step.entry,
