@@ -30,14 +30,8 @@ from gpunet.ops.activation import Activation
 from gpunet.ops.tiles import Tile
 
 FILES = ("dense.cu", "convolution.cu", "convolution_pooling.cu", "convolution_pooling_gradient.cu")
-TILES = {
-    "large": ("float", tiles.LARGE),
-    "medium": ("float", tiles.MEDIUM),
-    "narrow": ("float", tiles.NARROW),
-    "small": ("float", tiles.SMALL),
-    "double medium": ("double", tiles.DOUBLE_MEDIUM),
-    "double small": ("double", tiles.DOUBLE_SMALL),
-}
+_REALS = {"float32": "float", "float64": "double"}
+TILES = {name: (_REALS[dtype], tile) for name, (dtype, tile) in tiles.TILES.items()}
 LINES = Path(__file__).with_name("kernels.json")
 _MORE_REGISTERS, _LESS_FMA = 8, 0.9  # within which versions of the compiler may differ
 _DTYPES = {"float": np.float32, "double": np.float64}

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         Softmax,
     )
     from gpunet.models import Sequential, load_model
+    from gpunet.ops.tiles import set_tuning
 
     __version__: str
 
@@ -95,6 +96,7 @@ __all__ = [
     "set_floatx",
     "set_random_seed",
     "set_threads",
+    "set_tuning",
     "to_device",
     "to_host",
 ]
@@ -112,6 +114,7 @@ _HOMES = {
         *("ReLU", "Reshape", "Softmax"),
     ),
     "gpunet.models": ("Sequential", "load_model"),
+    "gpunet.ops.tiles": ("set_tuning",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

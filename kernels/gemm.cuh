@@ -1,9 +1,9 @@
 // The tile loop behind every matrix product: C(m, n) = sum over k of A(m, k) B(k, n).
 //
-// A block computes a tile of BM x BN elements of C. It goes along k in tiles of BK: shared memory holds STAGES of them, of
-// A and B each. While all threads multiply the present ones, copies of the next ones are under way; one barrier a tile
-// is enough. Each thread keeps TM x TN sums in registers. What differs between Dense, convolution and their gradients is
-// only where elements come from (the operands) and what happens to a finished sum (the epilogue).
+// A block computes a tile of BM x BN elements of C. It goes along k in tiles of BK: shared memory holds STAGES of them,
+// of A and B each. While all threads multiply the present ones, copies of the next ones are under way; one barrier a
+// tile is enough. Each thread keeps TM x TN sums in registers. What differs between Dense, convolution and their
+// gradients is only where elements come from (the operands) and what happens to a finished sum (the epilogue).
 //
 // An operand presents A or B as elements (line, k), where the line is m for A and n for B. It is a class with
 //     K_RUNS                  whether neighbours in memory are neighbours along k (else along the line): neighbouring
@@ -22,9 +22,9 @@
 //
 // An epilogue is called with packs of neighbouring sums of one row and stores them.
 //
-// BM, BN, BK, TM, TN, STAGES, A_WIDTH, B_WIDTH come from gpunet/ops/tiles.py. Rounding: a sum is a chain of at most CHUNK fma;
-// longer sums are chains of such chains, added up in memory by the thread that owns the element. So the error grows
-// with CHUNK + k / CHUNK, as in a blocked BLAS, not with k.
+// BM, BN, BK, TM, TN, STAGES, A_WIDTH, B_WIDTH come from gpunet/ops/tiles.py. Rounding: a sum is a chain of at most CHUNK
+// fma; longer sums are chains of such chains, added up in memory by the thread that owns the element. So the error
+// grows with CHUNK + k / CHUNK, as in a blocked BLAS, not with k.
 #include "common.cuh"
 #include "ptx.cuh"
 
@@ -36,6 +36,7 @@ constexpr int THREADS = THREADS_M * THREADS_N;
 constexpr int COPYING_BLOCKS = (sizeof(REAL) == 4 ? 512 : 256) / THREADS;
 constexpr int STAGED_BLOCKS = (COPYING_BLOCKS + 1) / 2;
 constexpr int BLOCKS = ASYNC_COPIES ? COPYING_BLOCKS : STAGED_BLOCKS;
+constexpr int DEPTH = ASYNC_COPIES ? STAGES : 2;  // tiles in shared memory; registers hold one only on its way to there
 constexpr int CHUNK = 512;
 constexpr int CHUNK_TILES = CHUNK / BK;
 static_assert(BM % TM == 0 && BN % TN == 0 && CHUNK % BK == 0, "tile sizes must divide each other");
@@ -64,7 +65,7 @@ struct alignas(16) Stage {
     REAL b[BK][BN + PAD];
 };
 struct Tiles {
-    Stage stage[STAGES];
+    Stage stage[DEPTH];
     // The tile's place in C waits here for the end of a chunk. Were it in registers, the compiler would compute the
     // addresses of all sums before the loop, and run out of registers.
     Index first_m, first_n;
@@ -72,27 +73,35 @@ struct Tiles {
 
 // The part of the product that this block computes. grid.x counts the tiles of C, a row of tiles after the other (tiles
 // of a row read the same lines of A); grid.y counts groups of channels; grid.z counts splits of k.
+//
+// Splits are whole units of terms, and a sum is filled up with zeros to whole units: where each chain begins and ends,
+// and so every bit of C, goes by k and gridDim.z alone, whatever the tile is.
+constexpr int UNIT = 16;  // terms, as gpunet/ops/tiles.py has it
+static_assert(UNIT % BK == 0 && CHUNK % UNIT == 0, "units must be whole tiles, and chunks whole units");
+
 struct Part {
     Index first_m, first_n, first_k, tiles;
 
     __device__ inline Part(Index n, Index k) {
         const Index tiles_n = ceil_div(n, BN);
-        const Index tiles_k = ceil_div(k, BK);
-        const Index share = ceil_div(tiles_k, gridDim.z);
+        const Index units = ceil_div(k, UNIT);
+        const Index share = ceil_div(units, gridDim.z) * (UNIT / BK);
         const Index first_tile = blockIdx.z * share;
+        const Index left = units * (UNIT / BK) - first_tile;
         first_m = blockIdx.x / tiles_n * BM;
         first_n = blockIdx.x % tiles_n * BN;
         first_k = first_tile * BK;
-        tiles = tiles_k - first_tile < share ? tiles_k - first_tile : share;
+        tiles = left < share ? left : share;
     }
 };
 
-// Copies tiles of LINES x BK elements of an operand to shared memory: straight where the elements are wanted as they lie
-// in memory and the GPU can, else by way of registers.
+// Copies tiles of LINES x BK elements of an operand to shared memory: straight where the elements are wanted as they
+// lie in memory and the GPU can, else by way of registers.
 template <class Operand, int LINES>
 struct Loader {
     static constexpr bool K_RUNS = Operand::K_RUNS;
     static constexpr bool STRAIGHT = ASYNC_COPIES && Operand::IS_MEMORY;
+    static constexpr int AHEAD = STRAIGHT ? DEPTH - 1 : 1;  // how many tiles are on their way at a time
     static constexpr int WIDTH = Operand::WIDTH;
     static constexpr int RUN = (K_RUNS ? BK : LINES) / WIDTH;   // packs of a run, along which neighbouring threads go;
     static constexpr int RUNS = THREADS / RUN;                  // all threads together cover so many runs at a time,
@@ -103,7 +112,7 @@ struct Loader {
     const Operand& operand;
     typename Operand::Line line[K_RUNS ? ITEMS : 1];
     typename Operand::Step step[K_RUNS ? 1 : ITEMS];
-    Pack<WIDTH> staged[STRAIGHT ? 1 : ITEMS];
+    Pack<WIDTH> staged[STRAIGHT ? 1 : ITEMS] = {};
 
     __device__ inline static int along() { return threadIdx.x % RUN * WIDTH; }
     __device__ inline static int across(int item) { return threadIdx.x / RUN + item * RUNS; }
@@ -175,12 +184,14 @@ __device__ inline void read_fragment(REAL (&fragment)[COUNT], const REAL* row, i
     }
 }
 
-// A warp is 4 x 8 of the block's THREADS_M x THREADS_N threads. Of neighbouring lanes two and two read the same packs of
-// A, and lanes two apart the same packs of B: then shared memory serves a read of 16 bytes a lane by two requests instead
-// of four (an engineer of NVIDIA's, forums.developer.nvidia.com/t/77228, for compute capability 7).
+// A warp is 4 x 8 of the block's THREADS_M x THREADS_N threads. Lanes 2i and 2i + 1 read the same packs of A, and lanes
+// two apart the same packs of B: then shared memory serves a read of 16 bytes a lane by two requests instead of four
+// (an engineer of NVIDIA's, forums.developer.nvidia.com/t/77228, for compute capability 7).
 constexpr int WARP_M = 4, WARP_N = 8;
 static_assert(THREADS_M % WARP_M == 0 && THREADS_N % WARP_N == 0, "warps must cover the tile");
-__device__ inline int thread_row() { return threadIdx.x / 32 / (THREADS_N / WARP_N) * WARP_M + threadIdx.x / 2 % WARP_M; }
+__device__ inline int thread_row() {
+    return threadIdx.x / 32 / (THREADS_N / WARP_N) * WARP_M + threadIdx.x / 2 % WARP_M;
+}
 __device__ inline int thread_column() {
     return threadIdx.x / 32 % (THREADS_N / WARP_N) * WARP_N + threadIdx.x % 2 + threadIdx.x % 32 / 8 * 2;
 }
@@ -283,44 +294,40 @@ __device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, 
         tiles.first_m = part.first_m;
         tiles.first_n = part.first_n;
     }
-    // Copies are under way for the next STAGES - 1 tiles. (What goes by way of registers is written at the end of the turn
-    // in which its copy began.)
     const int tile_count = static_cast<int>(part.tiles);
-    const auto begin = [&](int tile, Stage& stage) {
-        if (tile < tile_count) {
-            a_loader.begin(stage.a);
-            b_loader.begin(stage.b);
-        }
-        close_copies();
-    };
-    const auto end = [&](int tile, Stage& stage) {
-        if (tile < tile_count) {
-            a_loader.end(stage.a);
-            b_loader.end(stage.b);
-        }
-        wait_for_copies<STAGES - 2>();
-        __syncthreads();
-    };
 #pragma unroll
-    for (int tile = 0; tile < STAGES - 1; ++tile) {
-        begin(tile, tiles.stage[tile]);
-        end(tile, tiles.stage[tile]);
+    for (int tile = 0; tile < DEPTH - 1; ++tile) {
+        if (tile < a_loader.AHEAD && tile < tile_count) a_loader.begin(tiles.stage[tile].a);
+        if (tile < b_loader.AHEAD && tile < tile_count) b_loader.begin(tiles.stage[tile].b);
+        close_copies();
     }
-    int number = 0, free_number = STAGES - 1;
+    a_loader.end(tiles.stage[0].a);
+    b_loader.end(tiles.stage[0].b);
+    wait_for_copies<DEPTH - 2>();
+    __syncthreads();
+    int number = 0, before = DEPTH - 1;  // of the stage that is multiplied now, and of the one that was last
     for (int tile = 0;;) {
         const int chunk_end = min(tile + CHUNK_TILES, tile_count);
         for (; tile < chunk_end; ++tile) {
+            const int after = number + 1 < DEPTH ? number + 1 : 0;
             const Stage& stage = tiles.stage[number];
-            Stage& free_stage = tiles.stage[free_number];
-            begin(tile + STAGES - 1, free_stage);
+            auto& next_a = tiles.stage[a_loader.AHEAD == 1 ? after : before].a;
+            auto& next_b = tiles.stage[b_loader.AHEAD == 1 ? after : before].b;
+            const bool more_a = tile + a_loader.AHEAD < tile_count, more_b = tile + b_loader.AHEAD < tile_count;
+            if (more_a) a_loader.begin(next_a);
+            if (more_b) b_loader.begin(next_b);
+            close_copies();
             multiply(stage.a, stage.b, sum);
             if (sums_column) {
 #pragma unroll
                 for (int k = 0; k < BK; ++k) column_sum += stage.b[k][threadIdx.x];
             }
-            end(tile + STAGES - 1, free_stage);
-            free_number = number;
-            number = number + 1 < STAGES ? number + 1 : 0;
+            if (more_a) a_loader.end(next_a);
+            if (more_b) b_loader.end(next_b);
+            wait_for_copies<DEPTH - 2>();
+            __syncthreads();
+            before = number;
+            number = after;
         }
         const bool chunks = tile > CHUNK_TILES;
         const Index column = tiles.first_n + threadIdx.x;

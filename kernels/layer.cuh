@@ -64,7 +64,9 @@ struct Matrix {
     __device__ inline bool is_inside(const Line& line, Step step) const {
         return line.inside && step < (K_RUNS ? depth : depth * stride);
     }
-    __device__ inline const REAL* address(const Line& line, Step step) const { return values.address(line.offset + step); }
+    __device__ inline const REAL* address(const Line& line, Step step) const {
+        return values.address(line.offset + step);
+    }
     __device__ inline Pack<WIDTH> load(const Line& line, Step step) const {
         if (!is_inside(line, step)) return {};
         return values.template load<WIDTH>(line.offset + step);

@@ -4,15 +4,14 @@
 // on. A thread begins copies, closes them as a group (an empty one counts too), and later waits for its older groups;
 // other threads see what was copied after a barrier behind that. PTX ISA, "Data Movement and Conversion Instructions:
 // Asynchronous copy" (cp.async).
-#ifndef ASYNC_COPIES  // a test sets it to 0, to run on the emulator what GPUs without them run
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-#define ASYNC_COPIES 0
+constexpr bool ASYNC_COPIES = false;
 #else
-#define ASYNC_COPIES 1
-#endif
+constexpr bool ASYNC_COPIES = true;
 #endif
 
 #ifdef __CUDACC__
+#if __CUDA_ARCH__ >= 800
 // Begin to copy *source to *target, 4, 8 or 16 bytes; zeros if `source` is not to be read.
 template <class T>
 __device__ inline void copy_async(T* target, const T* source, bool reads) {
@@ -22,16 +21,15 @@ __device__ inline void copy_async(T* target, const T* source, bool reads) {
                  "r"(reads ? static_cast<int>(sizeof(T)) : 0)
                  : "memory");
 }
-__device__ inline void close_copies() {
-#if ASYNC_COPIES
-    asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
+__device__ inline void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Wait until at most the `NEWEST` last groups of this thread are under way.
 template <int NEWEST>
 __device__ inline void wait_for_copies() {
-#if ASYNC_COPIES
     asm volatile("cp.async.wait_group %0;" ::"n"(NEWEST) : "memory");
-#endif
 }
+#else  // nobody begins a copy
+__device__ inline void close_copies() {}
+template <int NEWEST>
+__device__ inline void wait_for_copies() {}
+#endif
 #endif

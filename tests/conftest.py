@@ -73,6 +73,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("working_folder"))
         patch.setenv("GPUNET_DEVICE", "cpu")
+        patch.delenv("GPUNET_TUNING", raising=False)
         paths = [str(Path(gpunet.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         yield

@@ -175,7 +175,8 @@ def test_devices_are_listed_with_the_reason_why_not() -> None:
     result = _run("devices")
     assert result.exit_code == 0
     lines = {line.split()[0]: line for line in result.output.splitlines()}
-    assert list(lines)[:2] == ["cpu", "cuda:0"] and list(lines)[-1] == "emulated"
+    assert list(lines)[:2] == ["cpu", "cuda:0"] and list(lines)[-2:] == ["emulated", "tiles"]
+    assert lines["tiles"].startswith("tiles of matrix kernels: gpunet's own table (")
     for report in devices.survey():
         line = lines[str(report.device)]
         assert line.split()[1] == ("yes" if report.usable else "no") and report.reason in line

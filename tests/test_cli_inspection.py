@@ -83,7 +83,7 @@ def test_a_saved_model_is_profiled() -> None:
     assert Path("model.gpunet").read_bytes() == kept
 
 
-@pytest.mark.parametrize("command", ["profile", "warmup"])
+@pytest.mark.parametrize("command", ["profile", "warmup", "tune"])
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -186,9 +186,9 @@ def test_plans_have_no_empty_split_and_fit_the_workspace() -> None:
     for m, n, k in [(1, 1, 1), (1, 1, 10**9), (9, 16, 295_000), (128, 128, 1600), (10**7, 64, 576), (5, 3, 511)]:
         for dtype in (np.float32, np.float64):
             plan = tiles.plan(m, n, k, dtype)
-            tiles_k = -(-k // plan.tile.bk)
-            share = -(-tiles_k // plan.splits)
-            assert share * (plan.splits - 1) < tiles_k
+            units = -(-k // tiles.UNIT)
+            share = -(-units // plan.splits)
+            assert share * (plan.splits - 1) < units
             assert plan.splits == 1 or plan.splits * m * n <= 256 * plan.tile.bm * plan.tile.bn * 2
 
 

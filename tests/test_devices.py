@@ -20,7 +20,7 @@ GPU = Device(Kind.CUDA)
 
 
 def _forget() -> None:
-    for cached in (devices.examine, arrays.import_cupy, launch._cuda_kernel, launch._cuda_module):
+    for cached in (devices.examine, devices.capability, arrays.import_cupy, launch._cuda_kernel, launch._cuda_module):
         cached.cache_clear()
 
 

@@ -48,6 +48,7 @@ FUNCTIONS = {
     "set_device",
     "set_random_seed",
     "set_threads",
+    "set_tuning",
     "to_device",
     "to_host",
 }

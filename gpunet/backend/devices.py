@@ -102,6 +102,15 @@ def examine(wanted: Device) -> Report:
     return _examine_cuda(wanted)
 
 
+@cache
+def capability(wanted: Device) -> str:
+    """Return the compute capability of a GPU that is there, such as '9.0'; of another device its kind."""
+    if wanted.kind is not Kind.CUDA:
+        return str(wanted)
+    properties = import_cupy().cuda.runtime.getDeviceProperties(wanted.index)
+    return f"{properties['major']}.{properties['minor']}"
+
+
 def survey() -> list[Report]:
     """Return a report of each device of this machine, the first CUDA device always among them."""
     reports = [examine(CPU), examine(Device(Kind.CUDA))]
@@ -132,8 +141,8 @@ def _examine_cuda(wanted: Device) -> Report:
             free, total = cupy.cuda.runtime.memGetInfo()
     except Exception as error:  # CuPy, NVRTC and the driver each raise types of their own, and a broken one anything
         return Report(wanted, False, _explain_cuda_failure(error))
-    capability = f"compute capability {properties['major']}.{properties['minor']}"
-    return Report(wanted, True, "a probe kernel ran", f"{properties['name'].decode()}, {capability}", total, free)
+    name = f"{properties['name'].decode()}, compute capability {capability(wanted)}"
+    return Report(wanted, True, "a probe kernel ran", name, total, free)
 
 
 def _explain_cuda_failure(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""`gpunet devices`: what can be used here, and why not."""
+"""`gpunet devices`: what can be used here, and why not; and who chooses the tiles of matrix kernels."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from gpunet.backend import devices
 from gpunet.cli.application import app, reported_errors
 from gpunet.inspection.table import table
+from gpunet.ops.tiles import choices
 
 
 @app.command("devices")
 def _devices_command() -> None:
-    """Print every device: usable or the reason why not, name, memory."""
+    """Print every device: usable or the reason why not, name, memory; and the tables of tuning in use."""
     with reported_errors():
-        reports = devices.survey()
-    rows = [_row(report) for report in reports]
-    if sys.stdout.isatty():
-        _print_table(rows)
-        return
-    first, *others = rows
-    for line in table(first, others):
-        print(line)
+        rows = [_row(report) for report in devices.survey()]
+        if sys.stdout.isatty():
+            _print_table(rows)
+        else:
+            for line in table(rows[0], rows[1:]):
+                print(line)
+        print(f"tiles of matrix kernels: {choices.describe()}, then rules")
 
 
 _COLUMNS = ("device", "usable", "name", "memory", "why")

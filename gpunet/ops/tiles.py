@@ -1,13 +1,20 @@
 """How a matrix product (m, k) (k, n) is cut into pieces for kernels/gemm.cuh: tile sizes, grid, splits of k.
 
-Every choice goes by the shape and the dtype alone, never by the device, so that all devices that run kernels add in the
-same order. (How much is read at once goes by how arrays lie in memory too; no sum depends on that.)
+Which tile runs never changes a bit: speed is chosen per device, numerics by shape alone. A sum is one chain per split
+and chunk of terms, in order; splits and chunks begin at the same terms whatever the tile is, and how many splits there
+are goes by the shape and the dtype (`plan`). So the tile itself may go by what was measured on a device (`run`, by the
+tables of choices.py), and how much is read at once by how arrays lie in memory.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +22,7 @@ import numpy.typing as npt
 from gpunet.backend.arrays import Array, Device, address, device_of, empty
 from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops.activation import Activation
+from gpunet.ops.choices import Choices, Product
 from gpunet.ops.dropping import Dropping, kernel_arguments
 
 
@@ -69,6 +77,31 @@ SMALL = Tile(32, 32, 16, 4, 4, 4)
 DOUBLE_MEDIUM = Tile(64, 64, 8, 4, 4, 3)
 DOUBLE_SMALL = Tile(32, 32, 8, 4, 4, 3)
 
+# All of them by name, with the dtype that each is for.
+TILES = {
+    "large": ("float32", LARGE),
+    "medium": ("float32", MEDIUM),
+    "narrow": ("float32", NARROW),
+    "small": ("float32", SMALL),
+    "double medium": ("float64", DOUBLE_MEDIUM),
+    "double small": ("float64", DOUBLE_SMALL),
+}
+
+# The kernels on gemm.cuh, with how many rows of the output a thread must have at least.
+OPERATIONS = {
+    "dense": 1,
+    "dense_input_gradient": 1,
+    "dense_kernel_gradient": 1,
+    "convolution": 1,
+    "convolution_input_gradient": 1,
+    "convolution_kernel_gradient": 1,
+    "convolution_pooling": 4,
+    "convolution_pooling_input_gradient": 1,
+    "convolution_pooling_kernel_gradient": 1,
+}
+
+UNIT = 16  # terms: splits begin at whole units, as in kernels/gemm.cuh; a multiple of every bk
+
 _ENOUGH_LARGE_TILES = 64  # fewer leave most multiprocessors of any GPU idle
 _ENOUGH_BLOCKS = 256  # about two per multiprocessor of a large GPU
 _SHORTEST_SPLIT = 256  # terms; below, the workspace costs more than the split gains
@@ -79,14 +112,17 @@ _FINISH_THREADS = 256
 
 @dataclass(frozen=True)
 class Plan:
-    """A tile, and how many blocks of it make up the product: grid (tiles of the output, groups, splits of k)."""
+    """A product, the tile that it is cut into, and into how many sums its sums are split along k."""
 
+    product: Product
     tile: Tile
-    grid: tuple[int, int, int]
+    splits: int
 
     @property
-    def splits(self) -> int:
-        return self.grid[2]
+    def grid(self) -> tuple[int, int, int]:
+        """The blocks: tiles of the output, groups, splits."""
+        m, n, _, groups = self.product
+        return ceil_div(m, self.tile.bm) * ceil_div(n, self.tile.bn), groups, self.splits
 
     def workspace(self, size: int, dtype: npt.DTypeLike, device: Device) -> Array | None:
         """Return memory for one output of `size` elements per split; None if there is only one split."""
@@ -113,8 +149,69 @@ def plan(m: int, n: int, k: int, dtype: npt.DTypeLike, groups: int = 1, rows: in
     tile = choose_tile(m, n, dtype, rows)
     tiles = ceil_div(m, tile.bm) * ceil_div(n, tile.bn)
     splits = max(min(ceil_div(_ENOUGH_BLOCKS, tiles * groups), k // _SHORTEST_SPLIT), 1)
-    tiles_k = ceil_div(k, tile.bk)
-    return Plan(tile, (tiles, groups, ceil_div(tiles_k, ceil_div(tiles_k, splits))))
+    units = ceil_div(k, UNIT)
+    return Plan(Product(m, n, k, groups), tile, ceil_div(units, ceil_div(units, splits)))
+
+
+def candidates(operation: str, dtype: str) -> dict[str, Tile]:
+    """Return the tiles, by name, that kernel `operation` can run with; none if there is no such kernel."""
+    rows = OPERATIONS.get(operation)
+    if rows is None:
+        return {}
+    return {name: tile for name, (real, tile) in TILES.items() if real == dtype and tile.tm >= rows}
+
+
+choices = Choices(candidates)
+
+
+def set_tuning(path: str | os.PathLike[str] | None) -> None:
+    """Choose the tiles of matrix products by the table at `path`, which `gpunet tune` wrote, from now on.
+
+    What that table does not hold, and with None everything, is chosen by gpunet's own table and rules. Results stay
+    the same to the last bit; training steps that were captured are captured anew. ValueError for a file that is not a
+    table of this version, FileNotFoundError for none. Without this call the file that GPUNET_TUNING names is read when
+    the first matrix kernel runs.
+
+    >>> gpunet.set_tuning("tuning.json")
+    """
+    choices.use("set_tuning", path)
+
+
+class Again(Protocol):
+    """Runs a launch once more, with another tile."""
+
+    def __call__(self, *, tile: Tile) -> None: ...
+
+
+class Launched(NamedTuple):
+    """A launch of a matrix kernel: its arrays, those that are factors of the product, and what does it again."""
+
+    operation: str
+    plan: Plan
+    dtype: str
+    arrays: tuple[Array, ...]
+    factors: tuple[Array, ...]
+    again: Again
+
+
+_listening: ContextVar[list[Launched] | None] = ContextVar("gpunet_products", default=None)
+
+
+@contextmanager
+def noted() -> Iterator[list[Launched]]:
+    """List the matrix kernels that this thread launches inside a `with` block; the list keeps their arrays alive."""
+    launches: list[Launched] = []
+    token = _listening.set(launches)
+    try:
+        yield launches
+    finally:
+        _listening.reset(token)
+
+
+def _chosen(operation: str, plan: Plan, dtype: str, device: Device) -> Tile:
+    """Return the tile that a table holds for the product of `plan` on `device`, else the plan's own."""
+    name = choices.find(operation, device, plan.product, dtype)
+    return plan.tile if name is None else TILES[name][1]
 
 
 def run(
@@ -126,11 +223,22 @@ def run(
     activation: Activation,
     runs: tuple[Run, Run],
     drops: bool = False,
+    tile: Tile | None = None,
 ) -> None:
-    """Launch a kernel on gemm.cuh according to `plan`.
+    """Launch a kernel on gemm.cuh according to `plan`, with the tile that was measured to be fastest for it, if any.
 
-    `runs` are those of the two factors; `drops` tells whether there is a dropout behind the product.
+    `runs` are those of the two factors; `drops` tells whether there is a dropout behind the product; `tile` is the one
+    to run with whatever was measured.
     """
+    if tile is None:
+        factors = tuple(array for run in runs for array in run.arrays)
+        tile = _chosen(entry, plan, np.dtype(dtype).name, device_of(factors[0]))
+        launches = _listening.get()
+        if launches is not None:
+            arrays = tuple(argument for argument in args if not isinstance(argument, (int, float, type(None))))
+            again = partial(run, file, entry, plan, args, dtype, activation, runs, drops)
+            launches.append(Launched(entry, plan, np.dtype(dtype).name, arrays, factors, again))
+    plan = replace(plan, tile=tile)
     widths = {"A_WIDTH": runs[0].width, "B_WIDTH": runs[1].width}
     defines = {**plan.tile.defines, **widths, "ACTIVATION": activation.code, "DROPS": int(drops)}
     launch(file, entry, grid=plan.grid, block=plan.tile.threads, args=args, real=dtype, defines=defines)

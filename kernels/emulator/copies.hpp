@@ -1,9 +1,9 @@
 // Asynchronous copies as each thread has them under way: ptx.cuh's words on the emulator end here.
 //
-// On a GPU the data arrives at some time between the beginning of a copy and the end of the wait for it. Here it arrives
-// as late as it may, and until then the target holds NaN: what is read too early is wrong at every run. The checked mode
-// takes both times for writes, so that who still reads what was there before races with the beginning, and who reads
-// without a barrier behind the wait races with the end.
+// On a GPU the data arrives at some time between the beginning of a copy and the end of the wait for it. Here it
+// arrives as late as it may, and until then the target holds NaN: what is read too early is wrong at every run. The
+// checked mode takes both times for writes, so that who still reads what was there before races with the beginning, and
+// who reads without a barrier behind the wait races with the end.
 #pragma once
 #include "collectives.hpp"
 
@@ -60,7 +60,8 @@ __attribute__((visibility("hidden"))) void finish_copies(unsigned newest) {
 }
 
 static void check_copies_at_end() {
-    if (copy_count[current]) report("leaves the kernel without waiting for %u asynchronous copies", copy_count[current]);
+    if (!copy_count[current]) return;
+    report("leaves the kernel without waiting for %u asynchronous copies", copy_count[current]);
 }
 
 } // namespace emulator
