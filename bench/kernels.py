@@ -96,15 +96,25 @@ class Row(NamedTuple):
 
 
 def bound(loop: sass.Mix, architecture: Architecture, real: str) -> float:
-    """Return the cycles of a turn's fma over those of whatever takes longest: these, issuing, or shared memory.
+    """Return the cycles of a turn's fma over those of whatever takes longest."""
+    found = cycles(loop, architecture, real)
+    return found["fma"] / max(found.values())
 
-    Shared memory is counted as if no two threads of a warp read the same place: some do, so this is the worst case.
+
+def cycles(loop: sass.Mix, architecture: Architecture, real: str, moved: float | None = None) -> dict[str, float]:
+    """Return for how long a turn of one warp keeps a multiprocessor's fma, issuing and shared memory busy.
+
+    `moved` is how many bytes the warp moves, if that is known. Else they are counted as if no two threads of a warp
+    read the same place: some do, so this is the worst case.
     """
     lanes = architecture.float_lanes if real == "float" else architecture.double_lanes
-    arithmetic = loop.fma * WARP / lanes
-    issued = loop.instructions / SCHEDULERS
-    shared = sum(count * width for width, count in loop.shared.items()) * WARP / SHARED_BYTES_PER_CYCLE
-    return arithmetic / max(arithmetic, issued, shared)
+    if moved is None:
+        moved = sum(count * width for width, count in (loop.shared + loop.copies).items()) * WARP
+    return {
+        "fma": loop.fma * WARP / lanes,
+        "issuing": loop.instructions / SCHEDULERS,
+        "memory": moved / SHARED_BYTES_PER_CYCLE,
+    }
 
 
 def configurations() -> Iterator[tuple[str, str]]:
@@ -174,10 +184,11 @@ def _cells(row: Row) -> tuple[str, ...]:
     found = (row.entry, row.tile, str(row.architecture), *map(str, taken), f"{row.occupancy:.0%}")
     if loop is None:
         return (*found, "-", "-", "-", "-")
-    return (*found, f"{loop.fma_share:.0%}", _widths(loop.shared), _widths(loop.loads), f"{row.bound:.0%}")
+    return (*found, f"{loop.fma_share:.0%}", widths(loop.shared), widths(loop.reads), f"{row.bound:.0%}")
 
 
-def _widths(counts: Counter[int]) -> str:
+def widths(counts: Counter[int]) -> str:
+    """Return `counts` in words: how many of each width."""
     return " + ".join(f"{count} x {width}" for width, count in sorted(counts.items(), reverse=True)) or "-"
 
 

@@ -22,7 +22,7 @@ def ratio_bars(content: Content, group: str, path: Path) -> bool:
     if not entries:
         return False
     height = 0.8 / len(rivals)
-    figure, axes = plt.subplots(layout="constrained", figsize=(10, 1.2 + len(entries) * (0.14 + 0.07 * len(rivals))))
+    figure, axes = new(10, 1.2 + len(entries) * (0.14 + 0.07 * len(rivals)))
     for number, rival in enumerate(rivals):
         ratios = [(row, entry["extra_info"]["ratios"].get(rival)) for row, entry in enumerate(entries)]
         found = [(row + (number - (len(rivals) - 1) / 2) * height, ratio) for row, ratio in ratios if ratio is not None]
@@ -36,7 +36,7 @@ def ratio_bars(content: Content, group: str, path: Path) -> bool:
     axes.set_xlabel("rival's time / gpunet's time (right of 1: gpunet is faster)")
     axes.grid(axis="x", which="both", alpha=0.25)
     figure.legend(loc="outside upper center", ncols=3, fontsize=8)
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
@@ -46,7 +46,7 @@ def roofline(content: Content, path: Path) -> bool:
     entries = [entry for entry in content["benchmarks"] if entry["group"] == "ops" and entry["extra_info"]["flops"]]
     if not limits or not entries:
         return False
-    figure, axes = plt.subplots(layout="constrained", figsize=(10, 7))
+    figure, axes = new(10, 7)
     intensities = [entry["extra_info"]["flops"] / entry["extra_info"]["bytes"] for entry in entries]
     left, right = min(intensities) / 2, max(*intensities, limits["flops"] / limits["bandwidth"]) * 2
     ridge = limits["flops"] / limits["bandwidth"]
@@ -65,10 +65,17 @@ def roofline(content: Content, path: Path) -> bool:
     axes.set_title(f"gpunet's ops on {content['device']} under the measured limits")
     axes.grid(which="both", alpha=0.2)
     axes.legend(fontsize=8)
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
-def _save(figure: Any, path: Path) -> None:
+def new(width: float, height: float) -> tuple[Any, Any]:
+    """Return a figure of so many inches, and its axes."""
+    figure, axes = plt.subplots(layout="constrained", figsize=(width, height))
+    return figure, axes
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write `figure` and forget it."""
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def _case_table(entries: list[Content]) -> str:
                 *(_ratio(info["ratios"].get(rival)) for rival in rivals),
             ]
         )
-    return _table(rows)
+    return table(rows)
 
 
 def _life_table(entries: list[Content]) -> str:
@@ -84,7 +84,7 @@ def _life_table(entries: list[Content]) -> str:
         show = _bytes if info["unit"] == "bytes" else _seconds
         values = [info["times"].get(name) for name in names]
         rows.append([entry["name"], *("-" if value is None else show(value["median"]) for value in values)])
-    return _table(rows)
+    return table(rows)
 
 
 def _rivals(entries: Iterable[Content]) -> list[str]:
@@ -105,7 +105,8 @@ def _reasons(entries: Iterable[Content]) -> list[str]:
     ]
 
 
-def _table(rows: list[list[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, the names of its columns first."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     rule = "|" + "|".join([" --- ", *(" ---: " for _ in rows[0][1:])]) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])

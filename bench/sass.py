@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +20,7 @@ _WHEEL, _PROGRAM = "nvidia-cuda-nvdisasm", "nvdisasm"
 _SECTION = re.compile(r"\s*\.section\s+\.text\.(\w+),")
 _LABEL = re.compile(r"(\.L_\w+):")
 _INSTRUCTION = re.compile(r"\s*/\*[0-9a-f]+\*/\s+(@!?U?P\w+\s+)?([A-Z][\w.]*)(.*)")
+_CONDITION = re.compile(r"\s*!?U?P\d")  # of a branch, as an operand
 _TARGET = re.compile(r"`\((\.L_\w+)\)")
 _WIDTHS = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}  # bytes a thread, where it is not 4
 _FMA = {"FFMA": 1, "DFMA": 1, "FFMA2": 2}  # how many a thread does
@@ -49,7 +50,13 @@ class Mix:
     instructions: int
     fma: int
     shared: Counter[int]  # loads and stores, by their bytes
-    loads: Counter[int]  # from global memory, by their bytes
+    loads: Counter[int]  # from global memory to registers, by their bytes
+    copies: Counter[int] = field(default_factory=Counter)  # likewise, from global to shared memory (asynchronous)
+
+    @property
+    def reads(self) -> Counter[int]:
+        """What reads global memory, by its bytes."""
+        return self.loads + self.copies
 
     @property
     def fma_share(self) -> float:
@@ -94,7 +101,8 @@ def parse(text: str) -> dict[str, list[Instruction]]:
             labels[label[1]] = len(code)
         elif found := _INSTRUCTION.match(line):
             target = _TARGET.search(found[3]) if found[2].startswith("BRA") else None
-            code.append((found[2], found[1] is not None, None if target is None else target[1]))
+            maybe = found[1] is not None or (target is not None and _CONDITION.match(found[3]) is not None)
+            code.append((found[2], maybe, None if target is None else target[1]))
     return {
         entry: [Instruction(opcode, maybe, None if to is None else labels[to]) for opcode, maybe, to in some]
         for entry, some in lines.items()
@@ -102,13 +110,20 @@ def parse(text: str) -> dict[str, list[Instruction]]:
 
 
 def main_loop(code: Sequence[Instruction]) -> Mix | None:
-    """Return the mix of the loop with the most fma a turn, of several the shortest; None if no loop has any."""
-    loops = [
-        mix(_turn(code[instruction.target : number + 1], instruction.target))
+    """Return the mix of a turn of the main loop; None if there is none."""
+    turn = main_turn(code)
+    return mix(turn) if turn is not None else None
+
+
+def main_turn(code: Sequence[Instruction]) -> list[Instruction] | None:
+    """Return a turn of the loop with the most fma a turn, of several the shortest; None if no loop has any."""
+    turns = [
+        _turn(code[instruction.target : number + 1], instruction.target)
         for number, instruction in enumerate(code)
         if instruction.target is not None and instruction.target <= number
     ]
-    return max((loop for loop in loops if loop.fma), key=lambda loop: (loop.fma, -loop.instructions), default=None)
+    counted = [(mix(turn).fma, -len(turn), turn) for turn in turns]
+    return max((found for found in counted if found[0]), key=lambda found: found[:2], default=(0, 0, None))[2]
 
 
 def _turn(loop: Sequence[Instruction], first: int) -> list[Instruction]:
@@ -132,9 +147,9 @@ def _turn(loop: Sequence[Instruction], first: int) -> list[Instruction]:
 
 def mix(code: Sequence[Instruction]) -> Mix:
     """Count `code`."""
-    return Mix(
-        len(code),
-        sum(_FMA.get(instruction.name, 0) for instruction in code),
-        Counter(instruction.width for instruction in code if instruction.name in ("LDS", "STS")),
-        Counter(instruction.width for instruction in code if instruction.name == "LDG"),
-    )
+
+    def widths(*names: str) -> Counter[int]:
+        return Counter(instruction.width for instruction in code if instruction.name in names)
+
+    fma = sum(_FMA.get(instruction.name, 0) for instruction in code)
+    return Mix(len(code), fma, widths("LDS", "STS"), widths("LDG"), widths("LDGSTS"))

@@ -24,11 +24,12 @@ first:
         /*0040*/               @P2 BRA `(.L_x_2) ;
         /*0050*/                   LDG.E.CONSTANT R4, desc[UR4][R2.64] ;
         /*0060*/                   LDG.E.128.CONSTANT R4, desc[UR4][R2.64] ;
+        /*0068*/                   LDGSTS.E.BYPASS.LTC128B.128 [R5], desc[UR4][R2.64], P1 ;
 .L_x_2:
         /*0070*/                   LDS.128 R8, [R0] ;
         /*0080*/                   FFMA R4, R8, R9, R4 ;
         /*0090*/                   FFMA2 R4, R8, R9, R4 ;
-        /*00a0*/              @!P3 BRA `(.L_x_4) ;
+        /*00a0*/                   BRA.U !UP3, `(.L_x_4) ;
         /*00b0*/              @!P4 BRA `(.L_x_6) ;
         /*00c0*/                   STG.E.64 desc[UR4][R2.64], R4 ;
 .L_x_6:
@@ -49,17 +50,18 @@ def test_a_listing_is_read() -> None:
     code = sass.parse(LISTING)
     assert list(code) == ["first", "second"]
     assert code["second"] == [sass.Instruction("EXIT")]
-    assert len(code["first"]) == 18
-    assert code["first"][1] == sass.Instruction("BRA", maybe=True, target=16)
-    assert [instruction.width for instruction in code["first"][5:8]] == [4, 16, 16]
+    assert len(code["first"]) == 19
+    assert code["first"][1] == sass.Instruction("BRA", maybe=True, target=17)
+    assert [instruction.width for instruction in code["first"][5:9]] == [4, 16, 16, 16]
 
 
 def test_a_turn_of_the_main_loop() -> None:
     """What a predicate may leave out counts, but for what is stored to global memory at the end of a chunk."""
     loop = sass.main_loop(sass.parse(LISTING)["first"])
     assert loop is not None
-    assert (loop.instructions, loop.fma) == (11, 3)
+    assert (loop.instructions, loop.fma) == (12, 3)
     assert loop.shared == {16: 1, 2: 1} and loop.loads == {4: 1, 16: 1}
+    assert loop.copies == {16: 1} and loop.reads == {4: 1, 16: 2}
     assert sass.main_loop(sass.parse(LISTING)["second"]) is None
 
 
