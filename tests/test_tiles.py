@@ -82,8 +82,8 @@ PRODUCTS: dict[str, tuple[list[str], int, Callable[[Device], list[Array]]]] = {
     "double, split": (DOUBLE, 256, lambda device: _dense(device, 5, 1109, 33, np.float64)),
     "convolution, many channels": (FLOAT, 256, lambda device: _images(device, (1, 5, 6, 61), (3, 3, 61, 5), 1)),
     "convolution, many filters": (FLOAT, 256, lambda device: _images(device, (1, 5, 6, 3), (3, 3, 3, 61), 1)),
-    "convolution, many pixels": (FLOAT, 256, lambda device: _images(device, (1, 24, 23, 3), (3, 3, 3, 5), 1)),
-    "convolution, chunks": (FLOAT, 1, lambda device: _images(device, (1, 24, 23, 3), (3, 3, 3, 5), 1)),
+    "convolution, many pixels": (FLOAT, 256, lambda device: _images(device, (1, 24, 24, 3), (3, 3, 3, 5), 1)),
+    "convolution, chunks": (FLOAT, 1, lambda device: _images(device, (1, 24, 24, 3), (3, 3, 3, 5), 1)),
     "convolution, groups": (FLOAT, 256, lambda device: _images(device, (1, 6, 7, 6), (3, 2, 3, 10), 2)),
 }
 
