@@ -80,8 +80,10 @@ PRODUCTS: dict[str, tuple[list[str], int, Callable[[Device], list[Array]]]] = {
     "dense, chunks and splits": (FLOAT, 2, lambda device: _dense(device, 3, 1345, 5)),
     "dense, long rows": (FLOAT, 2, lambda device: _dense(device, 5, 3, 1345)),
     "double, split": (DOUBLE, 256, lambda device: _dense(device, 5, 1109, 33, np.float64)),
-    "convolution, split": (FLOAT, 256, lambda device: _images(device, (3, 15, 17, 5), (3, 3, 5, 61), 1)),
-    "convolution, chunks": (FLOAT, 1, lambda device: _images(device, (1, 26, 27, 61), (3, 3, 61, 5), 1)),
+    "convolution, many channels": (FLOAT, 256, lambda device: _images(device, (1, 5, 6, 61), (3, 3, 61, 5), 1)),
+    "convolution, many filters": (FLOAT, 256, lambda device: _images(device, (1, 5, 6, 3), (3, 3, 3, 61), 1)),
+    "convolution, many pixels": (FLOAT, 256, lambda device: _images(device, (1, 24, 24, 3), (3, 3, 3, 5), 1)),
+    "convolution, chunks": (FLOAT, 1, lambda device: _images(device, (1, 24, 24, 3), (3, 3, 3, 5), 1)),
     "convolution, groups": (FLOAT, 256, lambda device: _images(device, (1, 6, 7, 6), (3, 2, 3, 10), 2)),
 }
 

@@ -25,6 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from gpunet import changes
 from gpunet.backend.arrays import Device
 from gpunet.backend.devices import capability
@@ -104,11 +107,11 @@ class Choices:
         self._sources = (*given, self._own())
         changes.note("tuning")  # no bit of a result is another one, but captured steps run what was chosen before
 
-    def find(self, operation: str, device: Device, product: Product, dtype: str) -> str | None:
+    def find(self, operation: str, device: Device, product: Product, dtype: npt.DTypeLike) -> str | None:
         """Return the name of the tile for a product on `device`; None if no table holds one."""
         for source in self.sources:
             if source.table:  # most often there is none
-                key = Key(operation, capability(device), product.class_of(dtype))
+                key = Key(operation, capability(device), product.class_of(np.dtype(dtype).name))
                 if key in source.table:
                     return source.table[key]
         return None

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from gpunet.backend.arrays import Array, Device, address, device_of, empty
+from gpunet.backend.arrays import Array, Device, address, device_of, empty, is_array
 from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops.activation import Activation
 from gpunet.ops.choices import Choices, Product
@@ -211,7 +211,7 @@ def noted() -> Iterator[list[Launched]]:
         _listening.reset(token)
 
 
-def _chosen(operation: str, plan: Plan, dtype: str, device: Device) -> Tile:
+def _chosen(operation: str, plan: Plan, dtype: npt.DTypeLike, device: Device) -> Tile:
     """Return the tile that a table holds for the product of `plan` on `device`, else the plan's own."""
     name = choices.find(operation, device, plan.product, dtype)
     return plan.tile if name is None else TILES[name][1]
@@ -236,13 +236,13 @@ def run(
     """
     if tile is None:
         factors = tuple(array for run in runs for array in run.arrays)
-        tile = _chosen(entry, plan, np.dtype(dtype).name, device_of(factors[0]))
+        tile = _chosen(entry, plan, dtype, device_of(factors[0]))
         launches = _listening.get()
         if launches is not None:
-            arrays = tuple(argument for argument in args if not isinstance(argument, (int, float, type(None))))
+            arrays = tuple(cast(Array, argument) for argument in args if is_array(argument))
             again = partial(run, file, entry, plan, args, dtype, activation, runs, drops, further)
             launches.append(Launched(entry, plan, np.dtype(dtype).name, arrays, factors, again))
-    plan = replace(plan, tile=tile)
+    plan = plan if tile is plan.tile else replace(plan, tile=tile)
     widths = {"A_WIDTH": runs[0].width, "B_WIDTH": runs[1].width}
     defines = {**plan.tile.defines, **widths, "ACTIVATION": activation.code, "DROPS": int(drops), **(further or {})}
     launch(file, entry, grid=plan.grid, block=plan.tile.threads, args=args, real=dtype, defines=defines)
