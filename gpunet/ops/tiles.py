@@ -65,6 +65,8 @@ SMALL = Tile(32, 32, 16, 2, 2)
 DOUBLE_MEDIUM = Tile(64, 64, 8, 4, 4)
 DOUBLE_SMALL = Tile(32, 32, 8, 2, 2)
 
+LARGEST_BK = max(tile.bk for tile in (LARGE, MEDIUM, NARROW, SMALL, DOUBLE_MEDIUM, DOUBLE_SMALL))
+
 _ENOUGH_LARGE_TILES = 64  # fewer leave most multiprocessors of any GPU idle
 _ENOUGH_BLOCKS = 256  # about two per multiprocessor of a large GPU
 _SHORTEST_SPLIT = 256  # terms; below, the workspace costs more than the split gains
@@ -124,7 +126,7 @@ def run(
     activation: Activation,
     runs: tuple[Run, Run],
     drops: bool = False,
-    further: Mapping[str, int] | None = None,
+    further: Mapping[str, int | str] | None = None,
 ) -> None:
     """Launch a kernel on gemm.cuh according to `plan`.
 
