@@ -123,10 +123,10 @@ def configurations() -> Iterator[tuple[str, str]]:
 
 
 def options(real: str, tile: Tile) -> tuple[str, ...]:
-    """Return the compiler's options for a layer with ReLU, whose sizes allow the widest loads."""
+    """Return the compiler's options for a layer with ReLU, strides of 1 and sizes that allow the widest loads."""
     width = tiles.widest_load(_DTYPES[real])
-    defines = {**tile.defines, "A_WIDTH": width, "B_WIDTH": width, "ACTIVATION": Activation.RELU.code, "DROPS": 0}
-    defines["STRIDED"] = 0
+    layer = {"ACTIVATION": Activation.RELU.code, "DROPS": 0, "STRIDED": 0, "TAP_OFFSET": "int"}
+    defines = {**tile.defines, "A_WIDTH": width, "B_WIDTH": width, **layer}
     return (f"-DREAL={real}", *(f"-D{name}={value}" for name, value in sorted(defines.items())))
 
 

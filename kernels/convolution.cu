@@ -42,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     const bool is_split = partial != nullptr;
 
     const Part part(g.group_filters, taps);
-    const WindowsOfInput<true> windows(x, g, images, group);
+    const WindowsOfInput<true, TapOffset> windows(x, g, images, group);
     const Matrix<false, B_WIDTH, Plain> w_columns{{w}, g.group_filters, taps, filters, first_filter};
     REAL* const sums = is_split ? partial + blockIdx.z * pixels * filters : y;
     const Output out{sums + first_filter, pixels, g.group_filters, filters};
@@ -78,7 +78,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     REAL* const db_sums = partial != nullptr ? dw_sums + taps * filters : db;
 
     const Part part(g.group_filters, pixels);
-    const WindowsOfInput<false> windows(x, g, images, group);
+    const WindowsOfInput<false, Index> windows(x, g, images, group);
     const Matrix<false, B_WIDTH, OutputGradient> dz_columns{
         {dy, saved, scale}, g.group_filters, pixels, filters, first_filter};
     const Output out{dw_sums + first_filter, taps, g.group_filters, filters};

@@ -43,18 +43,18 @@ __device__ inline Element element_of_row(Index i) {
 
 // Operand: the windows of x, a line for each element of the pooling's windows. What it gives for elements outside z is
 // of no account, as the maxima leave them out.
-struct WindowsOfElements : WindowsOfInput<true> {
+struct WindowsOfElements : WindowsOfInput<true, TapOffset> {
     Radix pooled;
 
     __device__ inline WindowsOfElements(const REAL* x, const Geometry& g, int images, int group, const Radix& pooled)
-        : WindowsOfInput<true>(x, g, images, group), pooled(pooled) {}
+        : WindowsOfInput<true, TapOffset>(x, g, images, group), pooled(pooled) {}
 
     __device__ inline Line line(Index i) const {
         const Element element = element_of_row(i);
         Digits d = pooled.split(element.window);
         d.middle = 2 * d.middle + element.number / 2;
         d.low = 2 * d.low + element.number % 2;
-        return WindowsOfInput<true>::line(pixels.at(d));
+        return WindowsOfInput<true, TapOffset>::line(d);
     }
 };
 

@@ -44,11 +44,11 @@ struct PooledOutputColumns {
     static constexpr bool IS_MEMORY = false;
     static constexpr int WIDTH = B_WIDTH;  // filters
     using Line = Index;                    // the filter; negative outside
-    using Step = Position;
+    using Step = Position<Index>;
 
     PixelsOfPooledOutput dz;
     int images, first_filter, group_filters;
-    Walk pixels;
+    Walk<Index> pixels;
 
     __device__ inline PooledOutputColumns(const PixelsOfPooledOutput& dz, const Geometry& g, int images, int group)
         : dz(dz),
@@ -58,7 +58,7 @@ struct PooledOutputColumns {
           pixels{{g.out_height, g.out_width}, dz.by().image, 0, 0} {}
 
     __device__ inline Line line(Index i) const { return i < group_filters ? first_filter + i : -1; }
-    __device__ inline Step step(Index k) const { return pixels.at(pixels.radix.split(k)); }
+    __device__ inline Step step(Index k) const { return pixels.at(k); }
     __device__ inline void advance(Step& step) const { pixels.advance(step); }
     __device__ inline Pack<WIDTH> load(Line line, const Step& step) const {
         if (line < 0 || step.digits.high >= images) return {};
@@ -97,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     const PixelsOfPooledOutput values{{dy, saved}, winner, {int(pooled_height), int(pooled_width)}, g.filters};
 
     const Part part(g.group_filters, pixels);
-    const WindowsOfInput<false> windows(x, g, images, group);
+    const WindowsOfInput<false, Index> windows(x, g, images, group);
     const PooledOutputColumns dz_columns(values, g, images, group);
     const Output out{dw_sums + first_filter, taps, g.group_filters, filters};
     gemm(tiles, part, windows, dz_columns, out, with_bias ? db_sums + first_filter : nullptr, Store{});

@@ -58,12 +58,12 @@ struct FiltersOfPhase {
     static constexpr bool IS_MEMORY = true;
     static constexpr int WIDTH = B_WIDTH;  // filters
     using Line = Index;                    // offset; negative outside
-    using Step = Position;
+    using Step = Position<TapOffset>;
 
     const REAL* w;
     Index first, filters;  // offset of the first element; from a channel to the next
     int group_channels, rows;
-    Walk taps;
+    Walk<TapOffset> taps;
 
     __device__ inline FiltersOfPhase(const REAL* w, const Geometry& g, const Phase& row, const Phase& column, int group)
         : w(w),
@@ -72,11 +72,12 @@ struct FiltersOfPhase {
           filters(g.filters),
           group_channels(g.group_channels),
           rows(row.taps),
-          taps{{column.taps, g.group_filters}, filters * g.group_channels * g.kernel_width * row.step,
-               filters * g.group_channels * column.step, 1} {}
+          taps{{column.taps, g.group_filters},
+               static_cast<TapOffset>(filters * g.group_channels * g.kernel_width * row.step),
+               static_cast<TapOffset>(filters * g.group_channels * column.step), 1} {}
 
     __device__ inline Line line(Index i) const { return i < group_channels ? first + i * filters : -1; }
-    __device__ inline Step step(Index k) const { return taps.at(taps.radix.split(k)); }
+    __device__ inline Step step(Index k) const { return taps.at(k); }
     __device__ inline void advance(Step& step) const { taps.advance(step); }
     __device__ inline bool is_inside(Line line, const Step& step) const {
         return line >= 0 && step.digits.high < rows;
@@ -123,8 +124,9 @@ __device__ inline void input_gradient(Tiles& tiles, Rows& rows, const Values& dz
     if (part.first_m >= pixels) return;  // the first phase has more
     if constexpr (STRIDED) find_rows(rows, g, h, v, part.first_m);
     const PixelsOfPhase out{{dx + group * g.group_channels, pixels, g.group_channels, g.channels}, rows};
-    const Windows<true, Values> windows(dz, images, {g.out_height, h.window, h.pixels, 1, h.taps, -h.dilation},
-                                        {g.out_width, v.window, v.pixels, 1, v.taps, -v.dilation}, by,
-                                        group * g.group_filters, g.group_filters);
+    const Axis rows_of_dz{g.out_height, h.window, h.pixels, 1, h.taps, -h.dilation};
+    const Axis columns_of_dz{g.out_width, v.window, v.pixels, 1, v.taps, -v.dilation};
+    const Windows<true, Values, TapOffset> windows(dz, images, rows_of_dz, columns_of_dz, by, group * g.group_filters,
+                                                   g.group_filters);
     gemm(tiles, part, windows, FiltersOfPhase(w, g, h, v, group), out, nullptr, Store{});
 }

@@ -49,21 +49,24 @@ struct Radix {
 };
 
 // A number that advances along k, and the offset in memory that it stands for.
+template <class Offset>
 struct Position {
     Digits digits;
-    Index offset;
+    Offset offset;
 };
 
 // How positions advance: one more in a digit is so many elements further in memory.
+template <class Offset>
 struct Walk {
     Radix radix;
-    Index high, middle, low;
+    Offset high, middle, low;
 
-    __device__ inline Position at(const Digits& d) const {
+    __device__ inline Position<Offset> at(const Digits& d) const {
         return {d, d.high * high + d.middle * middle + d.low * low};
     }
+    __device__ inline Position<Offset> at(Index number) const { return at(radix.split(number)); }
     // The carries are a branch, seldom taken: most layers have more channels, and images more columns, than BK.
-    __device__ inline void advance(Position& p) const {
+    __device__ inline void advance(Position<Offset>& p) const {
         Digits& d = p.digits;
         d.low += BK;
         p.offset += BK * low;
@@ -78,6 +81,10 @@ struct Walk {
         }
     }
 };
+
+// Offsets from tap to tap along k: int, which takes fewer registers, where gpunet/ops/convolution.py finds that all are
+// below 2^31, else Index.
+using TapOffset = TAP_OFFSET;
 
 // What a pixel or a tap contributes to an element's place: coordinates, and an offset in memory. OUTSIDE as a
 // coordinate leaves the image whatever is added to it.
@@ -100,20 +107,22 @@ struct Spacing {
 
 // Operand: windows on images, element (pixel, tap) = what lies at the tap's place in the pixel's window, 0 outside the
 // image. With PIXELS_ARE_LINES taps run along k, as the forward pass and the data gradient need it; else pixels do, as
-// the filter gradient does. `channels` of an image take part, those from `first_channel` on.
-template <bool PIXELS_ARE_LINES, class Values>
+// the filter gradient does. Along is the type of offsets along k. `channels` of an image take part, those from
+// `first_channel` on.
+template <bool PIXELS_ARE_LINES, class Values, class Along>
 struct Windows {
     static constexpr bool K_RUNS = PIXELS_ARE_LINES;
     static constexpr bool IS_MEMORY = Values::IS_MEMORY;
     static constexpr int WIDTH = A_WIDTH;  // channels
     using Line = Place;
-    using Step = Position;
+    using Step = Position<Along>;
 
     Values values;
     int images;
     Axis h, w;
     Index first;  // offset of the first window
-    Walk pixels, taps;
+    Walk<Index> pixels;
+    Walk<Along> taps;
 
     __device__ inline Windows(const Values& values, int images, const Axis& h, const Axis& w, const Spacing& by,
                               int first_channel, int channels)
@@ -123,30 +132,42 @@ struct Windows {
           w(w),
           first(h.first * by.row + w.first * by.column + first_channel),
           pixels{{h.pixels, w.pixels}, by.image, h.stride * by.row, w.stride * by.column},
-          taps{{w.taps, channels}, h.dilation * by.row, w.dilation * by.column, 1} {}
+          taps{{w.taps, channels}, static_cast<Along>(h.dilation * by.row), static_cast<Along>(w.dilation * by.column),
+               1} {}
 
-    __device__ inline Place pixel(const Position& p) const {
+    __device__ inline Place pixel(const Position<Index>& p) const {
         return {first + p.offset, p.digits.middle * h.stride + h.first, p.digits.low * w.stride + w.first};
     }
-    __device__ inline Place tap(const Position& p) const {
+    __device__ inline Place tap(const Position<Along>& p) const {
         return {p.offset, p.digits.high * h.dilation, p.digits.middle * w.dilation};
     }
 
-    __device__ inline Line line(const Position& p) const {
-        if (p.digits.high >= (PIXELS_ARE_LINES ? images : h.taps)) return {0, OUTSIDE, OUTSIDE};
-        return PIXELS_ARE_LINES ? pixel(p) : tap(p);
+    __device__ inline Line line(const Digits& d) const {
+        if (d.high >= (PIXELS_ARE_LINES ? images : h.taps)) return {0, OUTSIDE, OUTSIDE};
+        return PIXELS_ARE_LINES ? pixel(pixels.at(d)) : tap(taps.at(d));
     }
-    __device__ inline Line line(Index i) const {
-        const Walk& lines = PIXELS_ARE_LINES ? pixels : taps;
-        return line(lines.at(lines.radix.split(i)));
-    }
+    __device__ inline Line line(Index i) const { return line((PIXELS_ARE_LINES ? pixels.radix : taps.radix).split(i)); }
     __device__ inline Step step(Index k) const {
-        const Walk& steps = PIXELS_ARE_LINES ? taps : pixels;
-        return steps.at(steps.radix.split(k));
+        if constexpr (PIXELS_ARE_LINES) {
+            return taps.at(k);
+        } else {
+            return pixels.at(k);
+        }
     }
-    __device__ inline void advance(Step& step) const { (PIXELS_ARE_LINES ? taps : pixels).advance(step); }
+    __device__ inline void advance(Step& step) const {
+        if constexpr (PIXELS_ARE_LINES) {
+            taps.advance(step);
+        } else {
+            pixels.advance(step);
+        }
+    }
     __device__ inline Place place(const Line& line, const Step& step) const {
-        const Place other = PIXELS_ARE_LINES ? tap(step) : pixel(step);
+        Place other;
+        if constexpr (PIXELS_ARE_LINES) {
+            other = tap(step);
+        } else {
+            other = pixel(step);
+        }
         return {line.offset + other.offset, line.h + other.h, line.w + other.w};
     }
     __device__ inline bool is_inside(const Line& line, const Step& step) const {
@@ -179,10 +200,10 @@ struct AtOffset {
 };
 
 // The windows of a group in x, one for each pixel of y.
-template <bool PIXELS_ARE_LINES>
-struct WindowsOfInput : Windows<PIXELS_ARE_LINES, AtOffset<Plain>> {
+template <bool PIXELS_ARE_LINES, class Along>
+struct WindowsOfInput : Windows<PIXELS_ARE_LINES, AtOffset<Plain>, Along> {
     __device__ inline WindowsOfInput(const REAL* x, const Geometry& g, int images, int group)
-        : Windows<PIXELS_ARE_LINES, AtOffset<Plain>>(
+        : Windows<PIXELS_ARE_LINES, AtOffset<Plain>, Along>(
               {{x}}, images, {g.height, -g.top, g.out_height, g.stride_h, g.kernel_height, g.dilation_h},
               {g.width, -g.left, g.out_width, g.stride_w, g.kernel_width, g.dilation_w},
               {static_cast<Index>(g.height) * g.width * g.channels, static_cast<Index>(g.width) * g.channels,

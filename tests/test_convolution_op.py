@@ -196,6 +196,20 @@ def test_kernel_gradient_over_very_many_pixels(device: Device) -> None:
     _check(device, arrays, Geometry())
 
 
+def test_offsets_beyond_an_int(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a window reaches over 2^31 elements; here the bound is less."""
+    x_shape, w_shape, geometry = CASES["all at once"]
+    arrays = _arrays(x_shape, w_shape, geometry)
+    results = _run(device, arrays, geometry)
+    farthest = Sizes(x_shape, w_shape, arrays[3].shape, geometry)._farthest_tap
+    assert farthest == (3 * 2 + 4 * 16) * 3 * 12 * 6
+    monkeypatch.setattr("gpunet.ops.convolution._END_OF_INT", farthest)
+    with checks.recorded_launches() as launches:
+        for result, expected in zip(_run(device, arrays, geometry), results, strict=True):
+            checks.assert_same_bits(result, expected)
+    assert all("-DTAP_OFFSET=Index" in launch.options for launch in launches)
+
+
 def test_without_bias(device: Device) -> None:
     for case in ("plain", "one channel", "all at once"):
         x, w, _, dy = _arrays(*CASES[case])

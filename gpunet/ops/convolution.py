@@ -27,6 +27,7 @@ from gpunet.ops.windows import padded_output_size
 
 _FILE = "convolution.cu"
 _LARGEST_EXTENT = 2**30 - 1  # of padded images, dilated filters, strides: kernels add two of them in an int
+_END_OF_INT = 2**31
 _MOST_GROUPS = 2**16 - 1  # CUDA's limit for the second axis of a grid
 
 
@@ -79,9 +80,18 @@ class Sizes:
         return self.w[:2] == (1, 1) and self.geometry == Geometry()
 
     @property
-    def defines(self) -> dict[str, int]:
+    def defines(self) -> dict[str, int | str]:
         """What the kernels' compiler is told beside the tile."""
-        return {"STRIDED": int(self.geometry.strides != (1, 1))}
+        return {
+            "STRIDED": int(self.geometry.strides != (1, 1)),
+            "TAP_OFFSET": "int" if self._farthest_tap < _END_OF_INT else "Index",
+        }
+
+    @property
+    def _farthest_tap(self) -> int:
+        """A bound, in elements, on offsets from tap to tap in x, y and w, some tiles past the last tap included."""
+        rows = (self.w[0] * self.w[1] + 4 * tiles.UNIT) * max(*self.geometry.strides, *self.geometry.dilation)
+        return rows * max(math.prod(self.x[2:]), math.prod(self.y[2:]), math.prod(self.w[1:]))
 
     def input_gradient_plan(self, dtype: npt.DTypeLike) -> Plan:
         """Return the plan of kernels/phases.cuh, in which every phase has as many blocks as the largest."""

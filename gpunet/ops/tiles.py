@@ -226,7 +226,7 @@ def run(
     activation: Activation,
     runs: tuple[Run, Run],
     drops: bool = False,
-    further: Mapping[str, int] | None = None,
+    further: Mapping[str, int | str] | None = None,
     tile: Tile | None = None,
 ) -> None:
     """Launch a kernel on gemm.cuh according to `plan`, with the tile that was measured to be fastest for it, if any.
