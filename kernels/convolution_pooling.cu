@@ -58,6 +58,11 @@ struct WindowsOfElements : WindowsOfInput<true, TapOffset> {
     }
 };
 
+// Where sums of several chunks would grow: a sum is one chunk here.
+struct Nowhere {
+    static constexpr bool GROWS = false;
+};
+
 // A pack of filters of one window: the greatest y so far, its z and its number.
 struct Maximum {
     PackN y, z;
@@ -140,9 +145,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     const Part part(g.group_filters, taps);
     const WindowsOfElements windows(x, g, images, group, pooled);
     const Matrix<false, B_WIDTH, Plain> w_columns{{w}, g.group_filters, taps, filters, first_filter};
-    const Output nowhere{nullptr, 0, 0, 0};  // a sum is one chunk, and needs no memory before its end
     REAL sum[TM][TN] = {};
-    add_products(tiles, part, windows, w_columns, nowhere, nullptr, sum);
+    add_products(tiles, part, windows, w_columns, Nowhere{}, nullptr, sum);
     const StoreMaxima store_maxima{b != nullptr ? b + first_filter : nullptr,
                                    y + first_filter,
                                    saved != nullptr ? saved + first_filter : nullptr,

@@ -158,10 +158,10 @@ struct Loader {
 
     // Do what `begin` has left to do, with the same `tile`.
     __device__ inline void end(Tile& tile) const {
-        if constexpr (STRAIGHT) return;
 #pragma unroll
         for (int i = 0; i < ITEMS; ++i) {
-            if constexpr (K_RUNS) {
+            if constexpr (STRAIGHT) {  // nothing
+            } else if constexpr (K_RUNS) {
 #pragma unroll
                 for (int e = 0; e < WIDTH; ++e) tile[along() + e][across(i)] = staged[i].value[e];
             } else {
@@ -243,6 +243,7 @@ __device__ inline void store_pack(T* target, const Pack<PACK_N, T>& pack, Index 
 
 // Where C lies in memory: element (m, n) at data[offset(m, n)]. Sums longer than a chunk grow there.
 struct Output {
+    static constexpr bool GROWS = true;
     REAL* data;
     Index rows, columns, stride;
 
@@ -310,7 +311,7 @@ __device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, 
     __syncthreads();
     int number = 0, before = DEPTH - 1;  // of the stage that is multiplied now, and of the one that was last
     for (int tile = 0;;) {
-        const int chunk_end = min(tile + CHUNK_TILES, tile_count);
+        const int chunk_end = C::GROWS ? min(tile + CHUNK_TILES, tile_count) : tile_count;
         for (; tile < chunk_end; ++tile) {
             const int after = number + 1 < DEPTH ? number + 1 : 0;
             const Stage& stage = tiles.stage[number];
@@ -320,6 +321,7 @@ __device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, 
             if (more_a) a_loader.begin(next_a);
             if (more_b) b_loader.begin(next_b);
             close_copies();
+            keep_order();
             multiply(stage.a, stage.b, sum);
             if (sums_column) {
 #pragma unroll
@@ -332,19 +334,23 @@ __device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, 
             before = number;
             number = after;
         }
-        const bool chunks = tile > CHUNK_TILES;
-        const Index column = tiles.first_n + threadIdx.x;
-        if (sums_column && column < c.columns) {
-            column_sums[column] = chunks ? column_sums[column] + column_sum : column_sum;
-        }
-        if (tile == tile_count) break;
-        column_sum = 0;  // the registers start a new chunk
-        c.for_each_pack(tiles, [&](int i, int j, Index m, Index n) {
-            REAL* const memory = c.data + c.offset(m, n);
-            store_pack(memory, take_pack(sum, i, j, memory, c.columns - n, chunks), c.columns - n);
+        if constexpr (C::GROWS) {
+            const bool chunks = tile > CHUNK_TILES;
+            const Index column = tiles.first_n + threadIdx.x;
+            if (sums_column && column < c.columns) {
+                column_sums[column] = chunks ? column_sums[column] + column_sum : column_sum;
+            }
+            if (tile == tile_count) break;
+            column_sum = 0;  // the registers start a new chunk
+            c.for_each_pack(tiles, [&](int i, int j, Index m, Index n) {
+                REAL* const memory = c.data + c.offset(m, n);
+                store_pack(memory, take_pack(sum, i, j, memory, c.columns - n, chunks), c.columns - n);
 #pragma unroll
-            for (int e = 0; e < PACK_N; ++e) sum[i][j + e] = 0;
-        });
+                for (int e = 0; e < PACK_N; ++e) sum[i][j + e] = 0;
+            });
+        } else {
+            break;
+        }
     }
 }
 

@@ -11,6 +11,9 @@ constexpr bool ASYNC_COPIES = true;
 #endif
 
 #ifdef __CUDACC__
+// The compiler moves nothing across this: loads before it do not sink to where their values are needed.
+__device__ inline void keep_order() { __syncwarp(); }
+
 #if __CUDA_ARCH__ >= 800
 // Begin to copy *source to *target, 4, 8 or 16 bytes; zeros if `source` is not to be read.
 template <class T>
