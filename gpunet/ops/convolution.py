@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from gpunet import arguments
 from gpunet.backend.arrays import Array, Kind, Shape, contiguous, empty
-from gpunet.ops import contract, tiles
+from gpunet.ops import contract, convolution_direct, tiles
 from gpunet.ops.activation import Activation, unread_by_gradients
 from gpunet.ops.convolution_host import (
     convolution_host,
@@ -141,6 +141,9 @@ def convolution(
         convolution_host(x, w, b, y, z, activation, sizes)
         drop_host(y, dropping)
         return y, y if z is None else z
+    if convolution_direct.serves(sizes):
+        convolution_direct.forward(x, w, b, y, z, activation, sizes, dropped, dropping is not None)
+        return y, y if z is None else z
     plan = tiles.plan(y.size // w.shape[3], sizes.group_filters, sizes.taps, x.dtype, geometry.groups)
     partial = plan.workspace(y.size, x.dtype, device)
     b = None if b is None else contiguous(b)
@@ -176,6 +179,9 @@ def convolution_input_gradient(
     if device.kind is Kind.CPU:
         return input_gradient_host(dz_host(dy, saved, activation, scale), w, sizes)
     dx = empty(sizes.x, dy.dtype, device)
+    if convolution_direct.has_small_groups(sizes):
+        convolution_direct.input_gradient(dy, saved, w, dx, activation, sizes, scale)
+        return dx
     r, s, group_channels, _ = w.shape
     pixels = dx.size // dx.shape[3]
     plan = tiles.plan(pixels, group_channels, r * s * sizes.group_filters, dy.dtype, geometry.groups)
@@ -210,6 +216,9 @@ def convolution_kernel_gradient(
     sizes = _checked_sizes(where, x, dy, saved, dw.shape, geometry, dw, db)
     if device.kind is Kind.CPU:
         kernel_gradient_host(x, dz_host(dy, saved, activation, scale), sizes, dw, db)
+        return
+    if convolution_direct.serves(sizes):
+        convolution_direct.kernel_gradient(x, dy, saved, None, activation, sizes, dw, db, scale)
         return
     filters, with_bias = dw.shape[3], db is not None
     plan = tiles.plan(sizes.taps, sizes.group_filters, dy.size // filters, x.dtype, geometry.groups)
