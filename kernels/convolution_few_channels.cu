@@ -48,7 +48,7 @@ __device__ inline void stage_windows(REAL* x_taps, const REAL* x, const Geometry
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution_few_channels(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
                              REAL* __restrict__ y, REAL* __restrict__ saved, Index lanes, Index images, GEOMETRY,
                              DROPPING) {
@@ -97,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution_few_channels_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy,
                                              const REAL* __restrict__ saved,
                                              const unsigned char* __restrict__ winner, REAL* __restrict__ dw,

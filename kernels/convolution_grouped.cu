@@ -41,7 +41,7 @@ struct Work {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution_grouped(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
                         REAL* __restrict__ y, REAL* __restrict__ saved, Index images, GEOMETRY, DROPPING) {
     const Geometry g = GEOMETRY_IN_INTS;
@@ -95,7 +95,7 @@ struct Phase {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution_grouped_input_gradient(const REAL* __restrict__ dy, const REAL* __restrict__ saved,
                                        const REAL* __restrict__ w, REAL* __restrict__ dx, Index tap_step_h,
                                        Index tap_step_w, Index window_step_h, Index window_step_w, Index images,
@@ -143,12 +143,23 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+// Return a bit for each tap that lies inside the image. Most windows do as a whole; what a tap that does not exist adds
+// is never stored.
+__device__ inline unsigned taps_inside(const Geometry& g, const Window& window, const Tap (&taps)[TAPS]) {
+    if (is_inside(g, window)) return (1u << TAPS) - 1;
+    unsigned bits = 0;
+#pragma unroll 1
+    for (int t = 0; t < TAPS; ++t) bits |= static_cast<unsigned>(is_inside(g, window, taps[t])) << t;
+    return bits;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution_grouped_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy,
                                         const REAL* __restrict__ saved, const unsigned char* __restrict__ winner,
                                         REAL* __restrict__ dw, REAL* __restrict__ db, REAL* __restrict__ partial,
                                         Index with_bias, Index dy_rows, Index dy_columns, Index lanes, Index slab,
                                         Index images, GEOMETRY, REAL scale) {
+    __shared__ Tap taps[TAPS];
     __shared__ REAL shared[(TAPS + 1) * OWN * (THREADS / 2)];
     const Geometry g = GEOMETRY_IN_INTS;
     const Index tap_groups = ceil_div(g.taps(), TAPS), filter_blocks = ceil_div(filters, OWN * lanes);
@@ -160,22 +171,23 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const OutputGradient dz{dy, saved, winner, scale, int(dy_rows), int(dy_columns), g.filters};
     x += count > 0 ? filter / g.group_filters * g.group_channels : 0;
 
-    Tap taps[TAPS];
-#pragma unroll
-    for (int t = 0; t < TAPS; ++t) taps[t] = tap_of(g, first_tap + t);
+    if (threadIdx.x < TAPS) taps[threadIdx.x] = tap_of(g, first_tap + threadIdx.x);
+    __syncthreads();
     Sums<OWN> sums = {};
     const Index pixels = images * out_height * out_width, begin = number * slab;
     const Index end = begin + slab < pixels ? begin + slab : pixels;
-    for (Index i = begin + pixel_lane; count > 0 && i < end; i += pixel_lanes) {
-        const Pixel pixel = pixel_of(g, i);
+    const Pixel step = pixel_of(g, pixel_lanes);
+    Pixel pixel = pixel_of(g, begin + pixel_lane);
+    for (Index i = begin + pixel_lane; count > 0 && i < end; i += pixel_lanes, pixel = add(g, pixel, step)) {
         const OutputGradient::Place place = dz.place(pixel);
         const Window window = window_of(g, pixel);
         Pack<OWN> dz_pixel = {};
         if (place.offset >= 0) dz_pixel = dz.load<OWN>(place.offset + filter, place.number, count);
+        const unsigned inside = taps_inside(g, window, taps);
 #pragma unroll
         for (int t = 0; t < TAPS; ++t) {
             Pack<OWN> values = {};
-            if (is_inside(g, window, taps[t])) values = read<OWN>(x + window.offset + taps[t].offset, count);
+            if (inside >> t & 1) values = read<OWN>(x + window.offset + taps[t].offset, count);
 #pragma unroll
             for (int e = 0; e < OWN; ++e) sums[t][e] = fma(values.value[e], dz_pixel.value[e], sums[t][e]);
         }

@@ -8,6 +8,9 @@
 #include "activation.cuh"
 #include "dropping.cuh"
 
+// Per multiprocessor, at least: left open, the compiler aims at more, and spills registers.
+constexpr int BLOCKS = sizeof(REAL) == 4 ? 2 : 1;
+
 // Neighbouring elements that a thread holds. More than 16 bytes move in parts.
 template <int COUNT, class T = REAL>
 struct alignas(COUNT * sizeof(T) < 16 ? COUNT * sizeof(T) : 16) Pack {
@@ -80,8 +83,23 @@ __device__ inline Pixel pixel_of(const Geometry& g, Index number) {
     const Index image = quotient(row, g.out_height);
     return {image, int(row - image * g.out_height), int(number - row * g.out_width)};
 }
+// The pixel that comes `step` pixels after another; by carries, without divisions.
+__device__ inline Pixel add(const Geometry& g, Pixel pixel, const Pixel& step) {
+    pixel.q += step.q;
+    pixel.p += step.p;
+    pixel.image += step.image;
+    if (pixel.q >= g.out_width) {
+        pixel.q -= g.out_width;
+        ++pixel.p;
+    }
+    if (pixel.p >= g.out_height) {
+        pixel.p -= g.out_height;
+        ++pixel.image;
+    }
+    return pixel;
+}
 
-// Where a window of x begins, or a tap lies under it: what it adds to an element's offset, and coordinates. OUTSIDE as a
+// Where a window of x begins, or a tap lies in it: what it adds to an element's offset, and coordinates. OUTSIDE as a
 // coordinate leaves the image whatever is added to it.
 constexpr int OUTSIDE = -(1 << 30);
 struct Window {
@@ -101,6 +119,10 @@ __device__ inline Tap tap_of(const Geometry& g, int number) {
     const int h = row * g.dilation_h, w = (place - row * g.kernel_width) * g.dilation_w;
     if (number >= g.taps()) return {0, OUTSIDE, OUTSIDE};
     return {(h * g.width + w) * g.channels + number - place * g.group_channels, h, w};
+}
+__device__ inline bool is_inside(const Geometry& g, const Window& window) {
+    return window.h >= 0 && window.h + (g.kernel_height - 1) * g.dilation_h < g.height && window.w >= 0 &&
+           window.w + (g.kernel_width - 1) * g.dilation_w < g.width;
 }
 __device__ inline bool is_inside(const Geometry& g, const Window& window, const Tap& tap) {
     return static_cast<unsigned>(window.h + tap.h) < static_cast<unsigned>(g.height) &&

@@ -86,17 +86,18 @@ def forward(
 ) -> None:
     """Fill y, and z if it is wanted, as `convolution` in ops/convolution.py."""
     x, w, b = contiguous(x), contiguous(w), None if b is None else contiguous(b)
-    how = _How(sizes, activation, drops)
     (images, rows, columns, filters), given = sizes.y, (*sizes.kernel_arguments(), *dropped)
-    if how.is_grouped:
-        work = images * rows * ceil_div(columns, _STRIP) * ceil_div(filters, how.own)
-        blocks, packs = ceil_div(work, _THREADS), (x, w, b, y, z)
-        _run("", blocks, _THREADS, (x, w, b, y, z, *given), how, filters, packs)
+    own = _own_filters(sizes)
+    if _is_grouped(sizes):
+        work = images * rows * ceil_div(columns, _STRIP) * ceil_div(filters, own)
+        how = _How(sizes, activation, drops, filters, (x, w, b, y, z))
+        _run("", (ceil_div(work, _THREADS), _THREADS), (x, w, b, y, z, *given), y, how)
         return
-    lanes = how.filter_lanes
-    blocks = ceil_div(images * rows * columns, _PIXELS) * ceil_div(filters, lanes * how.own)
-    elements = sizes.taps * (_PIXELS + lanes * how.own)
-    _run("", blocks, lanes * _PIXELS // _STRIP, (x, w, b, y, z, lanes, *given), how, filters, (b, y, z), elements)
+    lanes = _filter_lanes(sizes)
+    blocks = ceil_div(images * rows * columns, _PIXELS) * ceil_div(filters, lanes * own)
+    how = _How(sizes, activation, drops, filters, (b, y, z))
+    args = (x, w, b, y, z, lanes, *given)
+    _run("", (blocks, lanes * _PIXELS // _STRIP), args, y, how, sizes.taps * (_PIXELS + lanes * own))
 
 
 def input_gradient(
@@ -104,15 +105,14 @@ def input_gradient(
 ) -> None:
     """Fill dx, of a convolution with small groups, as `convolution_input_gradient` in ops/convolution.py."""
     arrays = (contiguous(dy), contiguous(saved), contiguous(w), dx)
-    how = _How(sizes, activation, scale != 1)
-    (images, height, width, channels), (stride_h, stride) = sizes.x, sizes.geometry.strides
-    dilation_h, dilation = sizes.geometry.dilation
-    common_h, common = math.gcd(stride_h, dilation_h), math.gcd(stride, dilation)
-    steps = (stride_h // common_h, stride // common, dilation_h // common_h, dilation // common)
-    strips = min(stride, width) * ceil_div(ceil_div(width, stride), _STRIP)
-    blocks = ceil_div(images * height * strips * ceil_div(channels, how.own), _THREADS)
+    (images, height, width, channels), (stride_h, stride_w) = sizes.x, sizes.geometry.strides
+    dilation_h, dilation_w = sizes.geometry.dilation
+    common_h, common_w = math.gcd(stride_h, dilation_h), math.gcd(stride_w, dilation_w)
+    steps = (stride_h // common_h, stride_w // common_w, dilation_h // common_h, dilation_w // common_w)
+    strips = min(stride_w, width) * ceil_div(ceil_div(width, stride_w), _STRIP)
+    blocks = ceil_div(images * height * strips * ceil_div(channels, _own_filters(sizes)), _THREADS)
     args: tuple[Argument, ...] = (*arrays, *steps, *sizes.kernel_arguments(), scale)
-    _run("_input_gradient", blocks, _THREADS, args, how, channels, arrays)
+    _run("_input_gradient", (blocks, _THREADS), args, dx, _How(sizes, activation, scale != 1, channels, arrays))
 
 
 def kernel_gradient(
@@ -127,85 +127,52 @@ def kernel_gradient(
     scale: float,
 ) -> None:
     """Write dw and db as `convolution_kernel_gradient` in ops/convolution.py, or, with `winner`, ..._pooling.py."""
-    filters, with_bias = dw.shape[3], db is not None
     x, dy, saved = contiguous(x), contiguous(dy), contiguous(saved)
     winner = None if winner is None else contiguous(winner)
-    how = _How(sizes, activation, scale != 1, winner is not None)
-    plan = _plan(how)
+    plan, filters, with_bias = gradient_plan(sizes), dw.shape[3], db is not None
+    # A slab holds dw and db behind each other, so that one kernel adds both up.
     size = dw.size + filters * with_bias
     partial = empty((plan.slabs, size), x.dtype, device_of(x)) if plan.slabs > 1 else None
     outputs = (dw, db, None) if partial is None else (None, None, partial)
+    packs = (x if _is_grouped(sizes) else None, dy, saved, winner, *outputs)
+    how = _How(sizes, activation, scale != 1, filters, packs, winner is not None)
     args = (x, dy, saved, winner, *outputs, int(with_bias), *dy.shape[1:3], *plan.args)
-    packs = (x if how.is_grouped else None, dy, saved, winner, *outputs)
     args = (*args, *sizes.kernel_arguments(), scale)
-    _run("_kernel_gradient", plan.blocks, plan.threads, args, how, filters, packs, plan.elements)
+    _run("_kernel_gradient", (plan.blocks, plan.threads), args, dw, how, plan.elements)
     if partial is not None:
         tiles.finish(partial, dw, tail=db)
 
 
-class _How(NamedTuple):
-    """What decides which kernel runs, and how it is compiled."""
-
-    sizes: Sizes
-    activation: Activation
-    drops: bool
-    is_pooled: bool = False
-
-    @property
-    def is_grouped(self) -> bool:
-        return self.sizes.geometry.groups > 1
-
-    @property
-    def own(self) -> int:
-        """Neighbouring filters of a thread: several where they share all channels, or where each has its own."""
-        several = not self.is_grouped or self.sizes.group_channels == self.sizes.group_filters == 1
-        return _OWN_FILTERS if several else 1
-
-    @property
-    def filter_lanes(self) -> int:
-        """Threads of a block that take neighbouring filters: a power of two, _LINE filters together at most."""
-        threads = ceil_div(self.sizes.w[3], self.own)
-        return min(1 << (threads - 1).bit_length(), _LINE // self.own)
-
-    def defines(self, channels: int, packs: tuple[Array | None, ...], itemsize: int) -> dict[str, int]:
-        """Return the defines; in `packs` neighbours of `channels` elements move together."""
-        widest = min(self.own, _WIDEST_LOAD // itemsize)
-        width = Run(channels, tuple(array for array in packs if array is not None)).width(widest)
-        of_file = {"OWN": self.own} if self.is_grouped else {"PIXELS": _PIXELS, "MOST_TAPS": _MOST_TAPS}
-        common = {"THREADS": _THREADS, "TAPS": _TAPS, "WIDTH": width, "ACTIVATION": self.activation.code}
-        return {**common, **of_file, "DROPS": int(self.drops), "POOLED": int(self.is_pooled)}
-
-
-class _Plan(NamedTuple):
+class GradientPlan(NamedTuple):
     """How the gradient of filters is cut: into slabs of pixels, whose sums `finish` adds up, and these into blocks."""
 
     slabs: int
     blocks: int
+    pixel_lanes: int  # threads of a block that take different pixels, each of which adds up its own
     threads: int
     elements: int  # of dynamic shared memory
     args: tuple[int, ...]  # what the kernel takes of the plan
 
 
-def _plan(how: _How) -> _Plan:
-    """Return the plan; it goes by the shape alone."""
-    sizes, lanes = how.sizes, how.filter_lanes
+def gradient_plan(sizes: Sizes) -> GradientPlan:
+    """Return the plan, which goes by the shape alone."""
+    own, lanes = _own_filters(sizes), _filter_lanes(sizes)
     pixels, tap_groups = math.prod(sizes.y[:3]), ceil_div(sizes.taps, _TAPS)
-    filter_blocks = ceil_div(sizes.w[3], lanes * how.own)
-    if how.is_grouped:
+    filter_blocks = ceil_div(sizes.w[3], lanes * own)
+    if _is_grouped(sizes):
         blocks, pixel_lanes = filter_blocks * tap_groups, _THREADS // lanes
         slab = pixel_lanes * _share(ceil_div(pixels, pixel_lanes), 1, blocks)
         slabs = ceil_div(pixels, slab)
-        return _Plan(slabs, slabs * blocks, _THREADS, 0, (lanes, slab))
+        return GradientPlan(slabs, slabs * blocks, pixel_lanes, _THREADS, 0, (lanes, slab))
     lane_threads = lanes * tap_groups
     pixel_lanes = min(_THREADS // lane_threads, _PIXELS // _STRIP)
     turns = max(_PIXELS // 2 // (_STRIP * pixel_lanes), 1)
     tile = turns * _STRIP * pixel_lanes
     slab_tiles = _share(ceil_div(pixels, tile), turns * _STRIP, filter_blocks)
     slabs = ceil_div(ceil_div(pixels, tile), slab_tiles)
-    staged = tile * (tap_groups * _TAPS + lanes * how.own)
-    elements = max(staged, (_TAPS + 1) * how.own * _THREADS // 2)
+    elements = max(tile * (tap_groups * _TAPS + lanes * own), (_TAPS + 1) * own * _THREADS // 2)  # staged; added up
     args = (lanes, tap_groups, tile, slab_tiles)
-    return _Plan(slabs, slabs * filter_blocks, lane_threads * pixel_lanes, elements, args)
+    return GradientPlan(slabs, slabs * filter_blocks, pixel_lanes, lane_threads * pixel_lanes, elements, args)
 
 
 def _share(units: int, terms: int, blocks: int) -> int:
@@ -214,26 +181,56 @@ def _share(units: int, terms: int, blocks: int) -> int:
     return min(max(share, ceil_div(_SHORTEST_SUM, terms)), _LONGEST_SUM // terms)
 
 
+def _is_grouped(sizes: Sizes) -> bool:
+    return sizes.geometry.groups > 1
+
+
+def _own_filters(sizes: Sizes) -> int:
+    """Return the neighbouring filters of a thread: several where they share all channels, or each has its own."""
+    several = not _is_grouped(sizes) or sizes.group_channels == sizes.group_filters == 1
+    return _OWN_FILTERS if several else 1
+
+
+def _filter_lanes(sizes: Sizes) -> int:
+    """Return the threads of a block that take different filters: a power of two, for _LINE filters at most."""
+    own = _own_filters(sizes)
+    return min(1 << (ceil_div(sizes.w[3], own) - 1).bit_length(), _LINE // own)
+
+
+class _How(NamedTuple):
+    """How a kernel is compiled; neighbours of `channels` elements of `packs` move together."""
+
+    sizes: Sizes
+    activation: Activation
+    drops: bool
+    channels: int
+    packs: tuple[Array | None, ...]
+    is_pooled: bool = False
+
+    def defines(self, itemsize: int) -> dict[str, int]:
+        own = _own_filters(self.sizes)
+        arrays = tuple(array for array in self.packs if array is not None)
+        width = Run(self.channels, arrays).width(min(own, _WIDEST_LOAD // itemsize))
+        of_file = {"OWN": own} if _is_grouped(self.sizes) else {"PIXELS": _PIXELS, "MOST_TAPS": _MOST_TAPS}
+        common = {"THREADS": _THREADS, "TAPS": _TAPS, "WIDTH": width, "ACTIVATION": self.activation.code}
+        return {**common, **of_file, "DROPS": int(self.drops), "POOLED": int(self.is_pooled)}
+
+
 def _run(
-    entry: str,
-    blocks: int,
-    threads: int,
-    args: tuple[Argument, ...],
-    how: _How,
-    channels: int,
-    packs: tuple[Array | None, ...],
-    elements: int = 0,
+    entry: str, grid: tuple[int, int], args: tuple[Argument, ...], like: Array, how: _How, elements: int = 0
 ) -> None:
-    """Launch a kernel with `elements` of dynamic shared memory; `entry` is the end of its name."""
-    kernel = "convolution_grouped" if how.is_grouped else "convolution_few_channels"
-    dtype = next(array for array in packs[::-1] if array is not None).dtype  # the outputs are last
+    """Launch the kernel whose name ends in `entry`, of the dtype of `like`, with `elements` of dynamic shared memory.
+
+    `grid` is how many blocks there are, and threads of a block.
+    """
+    kernel = "convolution_grouped" if _is_grouped(how.sizes) else "convolution_few_channels"
     launch(
         f"{kernel}.cu",
         kernel + entry,
-        grid=blocks,
-        block=threads,
+        grid=grid[0],
+        block=grid[1],
         args=args,
-        real=dtype,
-        defines=how.defines(channels, packs, dtype.itemsize),
-        shared_bytes=elements * dtype.itemsize,
+        real=like.dtype,
+        defines=how.defines(like.itemsize),
+        shared_bytes=elements * like.itemsize,
     )
