@@ -22,6 +22,7 @@
 
 constexpr int FILTERS = 4;  // of a thread
 constexpr int QUAD = 4;     // neighbouring pixels of a thread
+constexpr int UNROLLED = sizeof(REAL) == 4 ? 4 : 1;  // loads of dz under way; several f' of doubles spill registers
 
 // What index arithmetic is done once for: the pixels of a tile and the taps.
 struct Tables {
@@ -131,7 +132,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         }
         __syncthreads();  // the tables are complete, and the tile before is not read any more
         stage_windows(x_taps, x, g, tables, tile_pixels, rows);
-#pragma unroll 4
+#pragma unroll UNROLLED
         for (int i = threadIdx.x; i < tile_pixels * lanes; i += blockDim.x) {
             const int pixel = i / static_cast<int>(lanes), at = first_filter + (i - pixel * lanes) * FILTERS;
             const OutputGradient::Place place = outputs[pixel];

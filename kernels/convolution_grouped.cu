@@ -28,7 +28,7 @@ constexpr int STRIP = 4;  // pixels of a thread
 
 // The part of an image that a thread computes: `packs` threads for its channels, `strips` for a row.
 struct Work {
-    Index image;
+    Index image;  // may be beyond the last one
     int row, strip, channel;
 
     __device__ inline Work(Index thread, int channels, int strips, int rows) {
@@ -49,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     if (work.image >= images) return;
     const int filter = work.channel, count = g.filters - filter, first_q = work.strip * STRIP;
     const Index apart = static_cast<Index>(g.stride_w) * g.channels;  // elements from a window to the next
-    const Window window = window_of(g, {work.image, work.row, first_q});
+    const Window window = window_of(g, {int(work.image), work.row, first_q});
     x += window.offset + filter / g.group_filters * g.group_channels;
     w += filter;
     REAL sum[STRIP][OWN] = {};
@@ -174,11 +174,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     if (threadIdx.x < TAPS) taps[threadIdx.x] = tap_of(g, first_tap + threadIdx.x);
     __syncthreads();
     Sums<OWN> sums = {};
-    const Index pixels = images * out_height * out_width, begin = number * slab;
-    const Index end = begin + slab < pixels ? begin + slab : pixels;
+    const Index first = number * slab + pixel_lane, pixels_left = images * out_height * out_width - first;
+    const Index length = pixels_left < slab - pixel_lane ? pixels_left : slab - pixel_lane;
     const Pixel step = pixel_of(g, pixel_lanes);
-    Pixel pixel = pixel_of(g, begin + pixel_lane);
-    for (Index i = begin + pixel_lane; count > 0 && i < end; i += pixel_lanes, pixel = add(g, pixel, step)) {
+    Pixel pixel = pixel_of(g, first);
+    for (int left = count > 0 ? int(length) : 0; left > 0; left -= pixel_lanes, pixel = add(g, pixel, step)) {
         const OutputGradient::Place place = dz.place(pixel);
         const Window window = window_of(g, pixel);
         Pack<OWN> dz_pixel = {};

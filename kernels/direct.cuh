@@ -75,13 +75,12 @@ __device__ inline Index quotient(Index a, int b) { return a <= 0x7fffffff ? int(
 
 // Pixel (p, q) of an image of y.
 struct Pixel {
-    Index image;
-    int p, q;
+    int image, p, q;
 };
 __device__ inline Pixel pixel_of(const Geometry& g, Index number) {
     const Index row = quotient(number, g.out_width);
     const Index image = quotient(row, g.out_height);
-    return {image, int(row - image * g.out_height), int(number - row * g.out_width)};
+    return {int(image), int(row - image * g.out_height), int(number - row * g.out_width)};
 }
 // The pixel that comes `step` pixels after another; by carries, without divisions.
 __device__ inline Pixel add(const Geometry& g, Pixel pixel, const Pixel& step) {
@@ -111,7 +110,7 @@ struct Tap {
 };
 __device__ inline Window window_of(const Geometry& g, const Pixel& pixel) {
     const int h = pixel.p * g.stride_h - g.top, w = pixel.q * g.stride_w - g.left;
-    return {((pixel.image * g.height + h) * g.width + w) * g.channels, h, w};
+    return {((static_cast<Index>(pixel.image) * g.height + h) * g.width + w) * g.channels, h, w};
 }
 // Tap `number` counts (filter row, filter column, channel of the group); OUTSIDE from the last one on.
 __device__ inline Tap tap_of(const Geometry& g, int number) {
@@ -145,7 +144,7 @@ struct OutputGradient {
     __device__ inline Place place(const Pixel& pixel) const {
         const int u = POOLED ? pixel.p / 2 : pixel.p, v = POOLED ? pixel.q / 2 : pixel.q;
         if (u >= rows || v >= columns) return {-1, 0};
-        return {((pixel.image * rows + u) * columns + v) * filters, (pixel.p - 2 * u) * 2 + pixel.q - 2 * v};
+        return {((static_cast<Index>(pixel.image) * rows + u) * columns + v) * filters, (pixel.p - 2 * u) * 2 + pixel.q - 2 * v};
     }
     template <int COUNT>
     __device__ inline Pack<COUNT> load(Index offset, int number, int count) const {

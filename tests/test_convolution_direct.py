@@ -203,14 +203,14 @@ def test_loads_of_any_width_give_the_same_bits(
 _FILES = ("convolution_few_channels.cu", "convolution_grouped.cu")
 
 
-def test_arrays_that_are_not_aligned(device: Device) -> None:
-    for case in (FIRST, DEPTHWISE):
-        arrays, geometry = _arrays(*CASES[case]), CASES[case][2]
-        expected = _run(device, arrays, geometry)
-        x, w, b, dy = (
-            checks.on(device, np.concatenate(([0], array.ravel())).astype(np.float32))[1:].reshape(array.shape)
-            for array in arrays
-        )
+@pytest.mark.parametrize("case", [FIRST, DEPTHWISE])
+def test_an_array_that_is_not_aligned(device: Device, case: str) -> None:
+    arrays, geometry = _arrays(*CASES[case]), CASES[case][2]
+    expected = _run(device, arrays, geometry)
+    for shifted in range(4):
+        memory = [np.concatenate((np.zeros(i == shifted, np.float32), a.ravel())) for i, a in enumerate(arrays)]
+        placed = [array[i == shifted :] for i, array in enumerate(checks.on(device, *memory))]
+        x, w, b, dy = (array.reshape(like.shape) for array, like in zip(placed, arrays, strict=True))
         y, saved = convolution(x, w, b, RELU, geometry)
         dw, db = empty_like(w), empty_like(b)
         convolution_kernel_gradient(x, dy, saved, RELU, geometry, dw, db)
@@ -323,6 +323,7 @@ RULES: list[tuple[Any, Any, int, tuple[bool, bool]]] = [
     ((1, 9, 9, 2), (3, 3, 1, 18), 2, (False, False)),
     ((1, 99, 99, 2), (7, 73, 1, 2), 2, (False, True)),
     ((1, 99, 99, 2), (8, 64, 1, 2), 2, (False, False)),
+    ((1, 99, 99, 4), (8, 16, 2, 8), 2, (False, False)),
     ((1, 2**15, 2**14, 4), (3, 3, 4, 8), 1, (False, False)),
 ]
 
