@@ -22,7 +22,8 @@
 
 constexpr int FILTERS = 4;  // of a thread
 constexpr int QUAD = 4;     // neighbouring pixels of a thread
-constexpr int UNROLLED = sizeof(REAL) == 4 ? 4 : 1;  // loads of dz under way; several f' of doubles spill registers
+// Packs of dz that a thread computes at the same time, and their filters: more f' of doubles would spill registers.
+constexpr int UNROLLED = sizeof(REAL) == 4 ? 4 : 1, STAGED = 16 / sizeof(REAL);
 
 // What index arithmetic is done once for: the pixels of a tile and the taps.
 struct Tables {
@@ -109,7 +110,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     __shared__ OutputGradient::Place outputs[PIXELS];
     DYNAMIC_SHARED(REAL, x_taps);
     const Geometry g = GEOMETRY_IN_INTS;
-    const int block_filters = FILTERS * lanes, rows = TAPS * tap_groups, tile_pixels = tile;
+    const int block_filters = FILTERS * lanes, packs = block_filters / STAGED;
+    const int rows = TAPS * tap_groups, tile_pixels = tile;
     REAL* const dz_tile = x_taps + rows * tile_pixels;
     const Index filter_blocks = ceil_div(filters, block_filters), pixels = images * out_height * out_width;
     const Index slab = blockIdx.x / filter_blocks;
@@ -120,6 +122,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const int pixel_lane = threadIdx.x / lane_threads, group = threadIdx.x % lane_threads / static_cast<int>(lanes);
     const int filter = threadIdx.x % static_cast<int>(lanes) * FILTERS;
     Sums<FILTERS> sums = {};
+    int packs_log2 = 0;
+    while (1 << packs_log2 < packs) ++packs_log2;
 
     for (int i = threadIdx.x; i < rows; i += blockDim.x) tables.taps[i] = tap_of(g, i);
     for (Index first = slab * slab_tiles * tile; first < pixels && first < (slab + 1) * slab_tiles * tile;
@@ -133,14 +137,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         __syncthreads();  // the tables are complete, and the tile before is not read any more
         stage_windows(x_taps, x, g, tables, tile_pixels, rows);
 #pragma unroll UNROLLED
-        for (int i = threadIdx.x; i < tile_pixels * lanes; i += blockDim.x) {
-            const int pixel = i / static_cast<int>(lanes), at = first_filter + (i - pixel * lanes) * FILTERS;
+        for (int i = threadIdx.x; i < tile_pixels * packs; i += blockDim.x) {
+            const int pixel = i >> packs_log2, at = first_filter + (i & (packs - 1)) * STAGED;
             const OutputGradient::Place place = outputs[pixel];
-            Pack<FILTERS> pack = {};
+            Pack<STAGED> pack = {};
             if (place.offset >= 0 && at < g.filters) {
-                pack = dz.load<FILTERS>(place.offset + at, place.number, g.filters - at);
+                pack = dz.load<STAGED>(place.offset + at, place.number, g.filters - at);
             }
-            reinterpret_cast<Pack<FILTERS>*>(dz_tile)[i] = pack;
+            reinterpret_cast<Pack<STAGED>*>(dz_tile)[i] = pack;
         }
         __syncthreads();
         for (int quad = pixel_lane * QUAD; quad < tile_pixels; quad += pixel_lanes * QUAD) {

@@ -208,8 +208,8 @@ def test_an_array_that_is_not_aligned(device: Device, case: str) -> None:
     arrays, geometry = _arrays(*CASES[case]), CASES[case][2]
     expected = _run(device, arrays, geometry)
     for shifted in range(4):
-        memory = [np.concatenate((np.zeros(i == shifted, np.float32), a.ravel())) for i, a in enumerate(arrays)]
-        placed = [array[i == shifted :] for i, array in enumerate(checks.on(device, *memory))]
+        memory = [np.concatenate((np.zeros(int(i == shifted), np.float32), a.ravel())) for i, a in enumerate(arrays)]
+        placed = [array[int(i == shifted) :] for i, array in enumerate(checks.on(device, *memory))]
         x, w, b, dy = (array.reshape(like.shape) for array, like in zip(placed, arrays, strict=True))
         y, saved = convolution(x, w, b, RELU, geometry)
         dw, db = empty_like(w), empty_like(b)
