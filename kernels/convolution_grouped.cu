@@ -48,27 +48,29 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const Work work(global_thread(), g.filters, (g.out_width + STRIP - 1) / STRIP, g.out_height);
     if (work.image >= images) return;
     const int filter = work.channel, count = g.filters - filter, first_q = work.strip * STRIP;
-    const Index apart = static_cast<Index>(g.stride_w) * g.channels;  // elements from a window to the next
+    const int apart = static_cast<int>(stride_w * channels);  // elements from a window to the next, if there is one
     const Window window = window_of(g, {int(work.image), work.row, first_q});
     x += window.offset + filter / g.group_filters * g.group_channels;
     w += filter;
     REAL sum[STRIP][OWN] = {};
     for (int r = 0; r < g.kernel_height; ++r) {
         const int h = window.h + r * g.dilation_h;
-        const bool row_inside = h >= 0 && h < g.height;
+        const unsigned columns = h >= 0 && h < g.height ? g.width : 0;  // of x that this row of taps can see
         for (int s = 0; s < g.kernel_width; ++s) {
-            const Index offset = (static_cast<Index>(r * g.dilation_h) * g.width + s * g.dilation_w) * g.channels;
-            for (int c = 0; c < g.group_channels; ++c, w += g.filters) {
+            const REAL* under = x + (static_cast<Index>(r * g.dilation_h) * g.width + s * g.dilation_w) * g.channels;
+#pragma unroll 1  // a depthwise convolution takes one turn
+            for (int c = 0; c < g.group_channels; ++c, ++under, w += g.filters) {
                 const Pack<OWN> weights = read<OWN>(w, count);
+                Pack<OWN> values[STRIP] = {};  // all loads are under way before the first is waited for
 #pragma unroll
                 for (int i = 0; i < STRIP; ++i) {
-                    const int column = window.w + s * g.dilation_w + i * g.stride_w;
-                    Pack<OWN> values = {};
-                    if (row_inside && first_q + i < g.out_width && column >= 0 && column < g.width) {
-                        values = read<OWN>(x + offset + i * apart + c, count);
-                    }
+                    const unsigned column = window.w + s * g.dilation_w + i * g.stride_w;
+                    if (column < columns) values[i] = read<OWN>(under + static_cast<Index>(i) * apart, count);
+                }
 #pragma unroll
-                    for (int e = 0; e < OWN; ++e) sum[i][e] = fma(values.value[e], weights.value[e], sum[i][e]);
+                for (int i = 0; i < STRIP; ++i) {
+#pragma unroll
+                    for (int e = 0; e < OWN; ++e) sum[i][e] = fma(values[i].value[e], weights.value[e], sum[i][e]);
                 }
             }
         }
@@ -123,12 +125,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
              s += tap_step_w, q -= window_step_w) {
             if (q >= g.out_width) continue;
             const REAL* weight = w + static_cast<Index>(r * g.kernel_width + s) * g.group_channels * g.filters;
+            const Index first = (line + q) * g.filters + filter;
+#pragma unroll 1  // a depthwise convolution takes one turn
             for (int f = 0; f < g.group_filters; ++f) {
                 const Pack<OWN> weights = read<OWN>(weight + f, count);
+                Pack<OWN> given[STRIP] = {}, z[STRIP] = {};  // all loads are under way before the first is waited for
+#pragma unroll
+                for (int i = 0; i < STRIP; ++i) {
+                    const Index place = first + f + static_cast<Index>(i) * g.filters;
+                    if (q + i < 0 || q + i >= g.out_width) continue;
+                    given[i] = read<OWN>(dy + place, count);
+                    z[i] = dz.load_saved<OWN>(place, count);
+                }
 #pragma unroll
                 for (int i = 0; i < STRIP; ++i) {
                     if (q + i < 0 || q + i >= g.out_width) continue;
-                    const Pack<OWN> values = dz.load<OWN>((line + q + i) * g.filters + filter + f, 0, count);
+                    const Pack<OWN> values = dz.gradient(given[i], z[i]);
 #pragma unroll
                     for (int e = 0; e < OWN; ++e) sum[i][e] = fma(values.value[e], weights.value[e], sum[i][e]);
                 }

@@ -146,16 +146,23 @@ struct OutputGradient {
         if (u >= rows || v >= columns) return {-1, 0};
         return {((static_cast<Index>(pixel.image) * rows + u) * columns + v) * filters, (pixel.p - 2 * u) * 2 + pixel.q - 2 * v};
     }
+    // Read the z of f'(z).
+    template <int COUNT>
+    __device__ inline Pack<COUNT> load_saved(Index offset, int count) const {
+        if constexpr (ACTIVATION == LINEAR) return {};
+        return read<COUNT>(saved + offset, count);
+    }
+    template <int COUNT>
+    __device__ inline Pack<COUNT> gradient(Pack<COUNT> dz, const Pack<COUNT>& z) const {
+#pragma unroll
+        for (int e = 0; e < COUNT; ++e) {
+            dz.value[e] = activation_gradient(DROPS ? scale * dz.value[e] : dz.value[e], z.value[e]);
+        }
+        return dz;
+    }
     template <int COUNT>
     __device__ inline Pack<COUNT> load(Index offset, int number, int count) const {
-        Pack<COUNT> dz = read<COUNT>(dy + offset, count);
-        if constexpr (ACTIVATION != LINEAR) {
-            const Pack<COUNT> z = read<COUNT>(saved + offset, count);
-#pragma unroll
-            for (int e = 0; e < COUNT; ++e) {
-                dz.value[e] = activation_gradient(DROPS ? scale * dz.value[e] : dz.value[e], z.value[e]);
-            }
-        }
+        Pack<COUNT> dz = gradient(read<COUNT>(dy + offset, count), load_saved<COUNT>(offset, count));
         if constexpr (POOLED) {
             const Pack<COUNT, unsigned char> winners = read<COUNT>(winner + offset, count);
 #pragma unroll
