@@ -13,13 +13,13 @@
 //           taps; threads are (lane of pixels, filters), and lanes of pixels are added up in a fixed order. Blocks are
 //           numbered (slab, filters, group of taps)
 // Memory:   images are read through the caches, once per tap; neighbouring threads read neighbouring channels, 16 bytes
-//           at once where WIDTH allows. A weight is read once for STRIP pixels. dz is computed as it is read; each group
-//           of TAPS taps reads it again, from cache
+//           at once where WIDTH allows. A weight is read once for STRIP pixels. dz is computed as it is read; each
+//           group of TAPS taps reads it again, from cache
 // Edges:    any size >= 1, any stride, dilation and padding; padding is 0 times w. The input gradient visits only taps
 //           at which a window has the pixel
-// Numerics: forward fma over (r, s, c), input gradient over (r, s, f): the same bits as convolution.cu. Filter gradient:
-//           fma over at most 512 pixels, then trees over lanes, then over slabs in order (finish.cu); no atomics: the
-//           same bits at every run
+// Numerics: forward fma over (r, s, c), input gradient over (r, s, f): the same bits as convolution.cu. Filter
+//           gradient: fma over at most 512 pixels, then trees over lanes, then over slabs in order (finish.cu); no
+//           atomics: the same bits at every run
 // Cost:     2 images out_height out_width taps filters flop each, taps being those of a group; at least
 //           4 (size of x + size of w + size of y) bytes for float
 #include "direct.cuh"

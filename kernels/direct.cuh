@@ -98,8 +98,8 @@ __device__ inline Pixel add(const Geometry& g, Pixel pixel, const Pixel& step) {
     return pixel;
 }
 
-// Where a window of x begins, or a tap lies in it: what it adds to an element's offset, and coordinates. OUTSIDE as a
-// coordinate leaves the image whatever is added to it.
+// Where a window of x begins, or a tap lies in it: what it adds to an element's offset, and coordinates. OUTSIDE as
+// a coordinate leaves the image whatever is added to it.
 constexpr int OUTSIDE = -(1 << 30);
 struct Window {
     Index offset;
@@ -144,7 +144,8 @@ struct OutputGradient {
     __device__ inline Place place(const Pixel& pixel) const {
         const int u = POOLED ? pixel.p / 2 : pixel.p, v = POOLED ? pixel.q / 2 : pixel.q;
         if (u >= rows || v >= columns) return {-1, 0};
-        return {((static_cast<Index>(pixel.image) * rows + u) * columns + v) * filters, (pixel.p - 2 * u) * 2 + pixel.q - 2 * v};
+        const Index line = static_cast<Index>(pixel.image) * rows + u;
+        return {(line * columns + v) * filters, (pixel.p - 2 * u) * 2 + pixel.q - 2 * v};
     }
     // Read the z of f'(z).
     template <int COUNT>
