@@ -129,18 +129,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #pragma unroll 1  // a depthwise convolution takes one turn
             for (int f = 0; f < g.group_filters; ++f) {
                 const Pack<OWN> weights = read<OWN>(weight + f, count);
-                Pack<OWN> given[STRIP] = {}, z[STRIP] = {};  // all loads are under way before the first is waited for
 #pragma unroll
                 for (int i = 0; i < STRIP; ++i) {
+                    if (q + i < 0 || q + i >= g.out_width) continue;
                     const Index place = first + f + static_cast<Index>(i) * g.filters;
-                    if (q + i < 0 || q + i >= g.out_width) continue;
-                    given[i] = read<OWN>(dy + place, count);
-                    z[i] = dz.load_saved<OWN>(place, count);
-                }
-#pragma unroll
-                for (int i = 0; i < STRIP; ++i) {
-                    if (q + i < 0 || q + i >= g.out_width) continue;
-                    const Pack<OWN> values = dz.gradient(given[i], z[i]);
+                    const Pack<OWN> values = dz.load<OWN>(place, 0, count);
 #pragma unroll
                     for (int e = 0; e < OWN; ++e) sum[i][e] = fma(values.value[e], weights.value[e], sum[i][e]);
                 }

@@ -147,23 +147,16 @@ struct OutputGradient {
         const Index line = static_cast<Index>(pixel.image) * rows + u;
         return {(line * columns + v) * filters, (pixel.p - 2 * u) * 2 + pixel.q - 2 * v};
     }
-    // Read the z of f'(z).
-    template <int COUNT>
-    __device__ inline Pack<COUNT> load_saved(Index offset, int count) const {
-        if constexpr (ACTIVATION == LINEAR) return {};
-        return read<COUNT>(saved + offset, count);
-    }
-    template <int COUNT>
-    __device__ inline Pack<COUNT> gradient(Pack<COUNT> dz, const Pack<COUNT>& z) const {
-#pragma unroll
-        for (int e = 0; e < COUNT; ++e) {
-            dz.value[e] = activation_gradient(DROPS ? scale * dz.value[e] : dz.value[e], z.value[e]);
-        }
-        return dz;
-    }
     template <int COUNT>
     __device__ inline Pack<COUNT> load(Index offset, int number, int count) const {
-        Pack<COUNT> dz = gradient(read<COUNT>(dy + offset, count), load_saved<COUNT>(offset, count));
+        Pack<COUNT> dz = read<COUNT>(dy + offset, count);
+        if constexpr (ACTIVATION != LINEAR) {
+            const Pack<COUNT> z = read<COUNT>(saved + offset, count);
+#pragma unroll
+            for (int e = 0; e < COUNT; ++e) {
+                dz.value[e] = activation_gradient(DROPS ? scale * dz.value[e] : dz.value[e], z.value[e]);
+            }
+        }
         if constexpr (POOLED) {
             const Pack<COUNT, unsigned char> winners = read<COUNT>(winner + offset, count);
 #pragma unroll
