@@ -25,6 +25,7 @@ def test_names_are_unique_and_all_sizes_are_there() -> None:
         "convolution_data_gradient[32x14x14x256-k3s2f512]",
         "convolution_forward[32x224x224x3-k7s2f64]",
         "convolution_forward[32x56x56x64-k1s1f256]",
+        "convolution_backward[32x112x112x64-k3s2f64g64]",
         "softmax_cross_entropy[256x1000]",
         "adam[1e7]",
         "training_step[vgg-512]",
@@ -56,6 +57,7 @@ def test_flops_of_convolution() -> None:
     assert CASES["convolution_data_gradient[128x24x24x16-k3s1f32]"].flops == 128 * 22 * 22 * 32 * 2 * 144
     assert CASES["convolution_filter_gradient[128x24x24x16-k3s1f32]"].flops == 128 * 22 * 22 * 32 * (2 * 144 + 1)
     assert CASES["convolution_backward[128x24x24x16-k3s1f32]"].flops == 128 * 22 * 22 * 32 * (4 * 144 + 1)
+    assert CASES["convolution_backward[32x14x14x512-k3s1f512g512]"].flops == 32 * 14 * 14 * 512 * (4 * 9 + 1)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])

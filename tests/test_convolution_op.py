@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gpunet.backend import emulator
 from gpunet.backend.arrays import Device, Kind, empty_like
-from gpunet.ops import im2col, tiles
+from gpunet.ops import convolution_direct, im2col, tiles
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import (
     Geometry,
@@ -57,6 +57,13 @@ EDGES = {
     tiles.MEDIUM: [((1, 9, 8, 2), (1, 2, 2, 65)), ((1, 8, 9, 5), (1, 2, 5, 64)), ((3, 9, 9, 4), (3, 3, 4, 63))],
     tiles.LARGE: [((9, 31, 34, 2), (1, 2, 2, 129)), ((8, 32, 33, 3), (1, 2, 3, 128))],
 }
+
+
+@pytest.fixture(autouse=True)
+def _as_matrix_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where channels are few or groups small; tests/test_convolution_direct.py is about the kernels for these."""
+    for name in ("has_few_channels", "has_small_groups"):
+        monkeypatch.setattr(convolution_direct, name, lambda sizes: False)
 
 
 def _arrays(x_shape: tuple[int, ...], w_shape: tuple[int, ...], geometry: Geometry, dtype: type = np.float32) -> Any:

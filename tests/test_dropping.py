@@ -24,7 +24,8 @@ RATE, KEY = 0.3, (7, 3, 2**33 + 5)
 # (m, k, n): less than a block of Philox, packs that straddle two, several tiles, a sum that is split.
 DENSE = [(1, 1, 1), (3, 4, 5), (5, 7, 8), (9, 5, 11), (40, 3, 70), (130, 5, 129), (4, 2000, 10)]
 CONVOLUTION = [
-    ((2, 5, 6, 3), (3, 3, 3, 4), Geometry()),
+    ((2, 5, 6, 3), (3, 3, 3, 4), Geometry()),  # few channels
+    ((2, 5, 6, 5), (3, 3, 5, 4), Geometry()),
     ((2, 5, 6, 4), (2, 3, 2, 6), Geometry(strides=(2, 1), pads=((1, 1), (0, 1)), groups=2)),
     ((1, 3, 3, 200), (3, 3, 200, 5), Geometry()),  # a sum that is split
 ]

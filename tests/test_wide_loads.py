@@ -111,7 +111,7 @@ def test_convolutions(device: Device, strides: int, monkeypatch: pytest.MonkeyPa
 def test_a_factor_whose_runs_are_no_whole_packs_is_read_one_by_one(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _check_same_bits(monkeypatch, lambda: _images(device, Geometry(), 3, 36)[:1], {("1", "4")})
+    _check_same_bits(monkeypatch, lambda: _images(device, Geometry(), 5, 36)[:1], {("1", "4")})
     _check_same_bits(monkeypatch, lambda: _forward(device, 68, 33, 60), {("1", "4")})
     _check_same_bits(monkeypatch, lambda: _forward(device, 68, 36, 58), {("4", "1")})
 

@@ -1,7 +1,8 @@
 """Convolution, NHWC: forward with bias and ReLU, data gradient, filter gradient with the bias's, and both gradients.
 
 The shapes are the layers of cnn50 (batch 128), the stages of ResNet-18 (He et al. 2016, arXiv:1512.03385, table 1) at
-batch 32, its first layer, and a 1x1 convolution.
+batch 32, its first layer, a 1x1 convolution, and the first layer and some depthwise ones of MobileNet (Howard et al.
+2017, arXiv:1704.04861, table 1).
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ SHAPES = (
     (32, 14, 256, 3, 512, 2, "same"),
     (32, 224, 3, 7, 64, 2, "same"),
     (32, 56, 64, 1, 256, 1, "valid"),
+    (32, 224, 3, 3, 32, 2, "same"),
+)
+# Likewise, each channel with a filter of its own.
+DEPTHWISE = (
+    (32, 112, 32, 3, 32, 1, "same"),
+    (32, 112, 64, 3, 64, 2, "same"),
+    (32, 14, 512, 3, 512, 1, "same"),
 )
 
 
@@ -38,20 +46,22 @@ def output_size(size: int, kernel: int, stride: int, padding: str) -> int:
 
 def data(sizes: Mapping[str, int]) -> Data:
     n, h, c, r, f, p = (sizes[name] for name in ("n", "h", "c", "r", "f", "p"))
-    w = numbers(2, r, r, c, f, scale=(r * r * c) ** -0.5)
+    c_of_filter = c // sizes["groups"]
+    w = numbers(2, r, r, c_of_filter, f, scale=(r * r * c_of_filter) ** -0.5)
     return {"x": numbers(1, n, h, h, c), "w": w, "b": numbers(3, f), "dy": numbers(4, n, p, p, f)}
 
 
 def _cases() -> list[Case]:
     cases = []
-    for n, h, c, r, f, stride, padding in SHAPES:
+    for shape, groups in [*((shape, 1) for shape in SHAPES), *((shape, shape[2]) for shape in DEPTHWISE)]:
+        n, h, c, r, f, stride, padding = shape
         p = output_size(h, r, stride, padding)
-        sizes = {"n": n, "h": h, "c": c, "r": r, "f": f, "p": p, "stride": stride, "padding": padding}
-        label = f"{n}x{h}x{h}x{c}-k{r}s{stride}f{f}"
-        x, w, b, dy = array(n, h, h, c), array(r, r, c, f), array(f), array(n, p, p, f)
+        sizes = {"n": n, "h": h, "c": c, "r": r, "f": f, "p": p, "stride": stride, "padding": padding, "groups": groups}
+        label = f"{n}x{h}x{h}x{c}-k{r}s{stride}f{f}" + (f"g{groups}" if groups > 1 else "")
+        x, w, b, dy = array(n, h, h, c), array(r, r, c // groups, f), array(f), array(n, p, p, f)
         size = {"x": x.size, "w": w.size, "b": b.size, "y": dy.size}
         pads = window_pads(h, r, stride, 1, padding)
-        geometry, linear = conv.Geometry(strides=(stride, stride), pads=(pads, pads)), Activation.LINEAR
+        geometry, linear = conv.Geometry((stride, stride), pads=(pads, pads), groups=groups), Activation.LINEAR
         filter_gradient = (x, dy, dy, linear, geometry, w, b)
         for op, flops, touched in (
             ("convolution_forward", flops_of(conv.convolution, x, w, b, Activation.RELU, geometry), "xwby"),

@@ -43,7 +43,18 @@ def _cases() -> list[Case]:
     for n, h, c, r, f, stride, padding in convolution.SHAPES[:3]:
         p = convolution.output_size(h, r, stride, padding)
         u = convolution.output_size(p, 2, 2, "same")
-        sizes = {"n": n, "h": h, "c": c, "r": r, "f": f, "p": p, "u": u, "stride": stride, "padding": padding}
+        sizes = {
+            "n": n,
+            "h": h,
+            "c": c,
+            "r": r,
+            "f": f,
+            "p": p,
+            "u": u,
+            "stride": stride,
+            "padding": padding,
+            "groups": 1,
+        }
         label = f"{n}x{h}x{h}x{c}-k{r}s{stride}f{f}"
         images, filters, bias, dy = array(n, h, h, c), array(r, r, c, f), array(f), array(n, u, u, f)
         x, w, maxima = images.size, filters.size, dy.size

@@ -198,7 +198,7 @@ def _op(run: Callable[[], Any]) -> Op:
 
 def _geometry(sizes: Sizes) -> conv.Geometry:
     pads = window_pads(sizes["h"], sizes["r"], sizes["stride"], 1, sizes["padding"])
-    return conv.Geometry(strides=(sizes["stride"],) * 2, pads=(pads, pads))
+    return conv.Geometry(strides=(sizes["stride"],) * 2, pads=(pads, pads), groups=sizes["groups"])
 
 
 SIDE = GpunetSide

@@ -18,7 +18,7 @@ from bench.rivals.side import FLUSH_BYTES, Run, Side
 Sizes = Mapping[str, Any]
 Op = tuple[Run, Callable[[], list[Any]]]
 
-_CONVOLUTION_PLAIN = ([1, 1], False, [0, 0], 1)  # dilation, transposed, output padding, groups
+_CONVOLUTION_PLAIN = ([1, 1], False, [0, 0])  # dilation, transposed, output padding
 
 
 class TorchSide(Side):
@@ -138,14 +138,15 @@ class TorchSide(Side):
     def convolution_forward(self, data: Data, sizes: Sizes) -> Op:
         x, w, strides, pads = self._convolution(data, sizes)
         (b,) = self._tensors(data, "b")
-        run: Callable[[], Any] = lambda: F.relu(F.conv2d(x, w, b, stride=strides, padding=pads))  # noqa: E731
+        how = {"stride": strides, "padding": pads, "groups": sizes["groups"]}
+        run: Callable[[], Any] = lambda: F.relu(F.conv2d(x, w, b, **how))  # noqa: E731
         return run, lambda: [run().permute(0, 2, 3, 1)]
 
     def _gradient(self, data: Data, sizes: Sizes, wanted: list[bool]) -> Callable[[], Any]:
         x, w, strides, pads = self._convolution(data, sizes)
         dy = self._images(data["dy"])
         backward = torch.ops.aten.convolution_backward
-        return lambda: backward(dy, x, w, [sizes["f"]], strides, pads, *_CONVOLUTION_PLAIN, wanted)
+        return lambda: backward(dy, x, w, [sizes["f"]], strides, pads, *_CONVOLUTION_PLAIN, sizes["groups"], wanted)
 
     def convolution_data_gradient(self, data: Data, sizes: Sizes) -> Op:
         run = self._gradient(data, sizes, [True, False, False])

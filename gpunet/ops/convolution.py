@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gpunet import arguments
 from gpunet.backend.arrays import Array, Kind, Shape, contiguous, empty
 from gpunet.backend.launch import ceil_div
-from gpunet.ops import contract, dense, tiles
+from gpunet.ops import contract, convolution_direct, dense, tiles
 from gpunet.ops.activation import Activation, unread_by_gradients
 from gpunet.ops.convolution_host import (
     convolution_host,
@@ -176,6 +176,9 @@ def convolution(
     if sizes.is_dense:
         dense.launch_dense(x, w, b, y, z, activation, dropping, dropped)
         return y, y if z is None else z
+    if convolution_direct.serves(sizes):
+        convolution_direct.forward(x, w, b, y, z, activation, sizes, dropped, dropping is not None)
+        return y, y if z is None else z
     plan = tiles.plan(y.size // w.shape[3], sizes.group_filters, sizes.taps, x.dtype, geometry.groups)
     partial = plan.workspace(y.size, x.dtype, device)
     b = None if b is None else contiguous(b)
@@ -214,6 +217,9 @@ def convolution_input_gradient(
     if sizes.is_dense:
         dense.launch_input_gradient(dy, saved, w, activation, dx, scale)
         return dx
+    if convolution_direct.has_small_groups(sizes):
+        convolution_direct.input_gradient(dy, saved, w, dx, activation, sizes, scale)
+        return dx
     plan = sizes.input_gradient_plan(dy.dtype)
     partial = plan.workspace(dx.size, dy.dtype, device)
     inputs = (contiguous(dy), contiguous(saved), contiguous(w))
@@ -249,6 +255,9 @@ def convolution_kernel_gradient(
         return
     if sizes.is_dense:
         dense.launch_kernel_gradient(x, dy, saved, activation, dw, db, scale)
+        return
+    if convolution_direct.serves(sizes):
+        convolution_direct.kernel_gradient(x, dy, saved, None, activation, sizes, dw, db, scale)
         return
     filters, with_bias = dw.shape[3], db is not None
     plan = tiles.plan(sizes.taps, sizes.group_filters, dy.size // filters, x.dtype, geometry.groups)

@@ -24,7 +24,7 @@ from gpunet.backend.arrays import (
     empty_like,
 )
 from gpunet.backend.launch import ceil_div
-from gpunet.ops import contract, tiles
+from gpunet.ops import contract, convolution_direct, tiles
 from gpunet.ops.activation import Activation, unread_by_gradients
 from gpunet.ops.convolution import Geometry, Sizes, sizes_of
 from gpunet.ops.convolution_host import gradients_host, input_gradient_host, kernel_gradient_host
@@ -220,6 +220,9 @@ def convolution_pooling_kernel_gradient(
     contract.is_output(where, dw.shape[3:], db=db)
     if device.kind is Kind.CPU:
         kernel_gradient_host(x, pooled_dz_host(dy, saved, winner, activation, sizes), sizes, dw, db)
+        return
+    if convolution_direct.serves(sizes):
+        convolution_direct.kernel_gradient(x, dy, saved, winner, activation, sizes, dw, db, 1.0)
         return
     (n, p, q, filters), with_bias = sizes.y, db is not None
     plan = tiles.plan(sizes.taps, sizes.group_filters, n * p * q, x.dtype, geometry.groups)
