@@ -86,7 +86,7 @@ def test_a_tile_that_leaves_an_output_unwritten_is_refused() -> None:
 def test_all_products_of_a_step_are_measured_and_the_model_stays_as_it_was(device: Device) -> None:
     if device == CPU:
         pytest.skip("cpu: has no kernels")
-    model = Sequential([Input((5,)), Dense(5, activation="relu"), Dense(5), Dense(3)])
+    model = Sequential([Input((5,)), *(Dense(units, activation="relu") for units in (5, 5, 3))])
     model.compile("sgd", "mse")
     before = model.get_weights()
     with tuning.products(model, 4) as launches:
