@@ -133,7 +133,10 @@ def test_a_bias_that_is_not_aligned(device: Device) -> None:
     expected = _run(device, (x, w, b), *how)
     placed = checks.on(device, np.concatenate((np.zeros(1, np.float32), b)))[1:]
     geometry, padding = how
-    _check_same_bits(convolution_pooling(*checks.on(device, x, w), placed, RELU, geometry, padding), expected)
+    with checks.recorded_launches() as launches:
+        found = convolution_pooling(*checks.on(device, x, w), placed, RELU, geometry, padding)
+    _check_same_bits(found, expected)
+    assert all("-DWIDTH=1" in launch.options for launch in launches)
 
 
 def test_arrays_that_are_not_contiguous(device: Device) -> None:
