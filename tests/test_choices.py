@@ -116,11 +116,11 @@ MISTAKES = {
     f"must be of classes {RULE}; got 'float32 m9 n8 k8'": _of_dense("float32 m9 n8 k8", "small"),
     f"must be of classes {RULE}; got 'float32 m0 n8 k8'": _of_dense("float32 m0 n8 k8", "small"),
     f"must be of classes {RULE}; got 'float32 m8 n8 k2097152'": _of_dense("float32 m8 n8 k2097152", "small"),
-    f"choices['dense']['9.0']['{CLASS}'] must be one of 'large', 'medium', 'narrow', 'small'; got 'huge'": _of_dense(
+    f"choices['dense']['9.0']['{CLASS}'] must be one of 'large', 'medium', 'tall', 'narrow', 'small'; got 'huge'": _of_dense(
         CLASS, "huge"
     ),
     "must be one of 'double medium', 'double small'; got 'small'": _of_dense("float64 m8 n8 k8", "small"),
-    "must be one of 'large', 'medium', 'narrow', 'small'; got ['small']": _of_dense(CLASS, ["small"]),
+    "must be one of 'large', 'medium', 'tall', 'narrow', 'small'; got ['small']": _of_dense(CLASS, ["small"]),
 }
 
 

@@ -54,6 +54,7 @@ CASES = {
 EDGES = {
     tiles.SMALL: [((1, 5, 6, 3), (2, 2, 3, 33)), ((1, 4, 9, 2), (1, 2, 2, 32))],
     tiles.NARROW: [((1, 9, 8, 2), (1, 2, 2, 31)), ((1, 8, 9, 5), (1, 2, 5, 32)), ((5, 7, 7, 2), (3, 3, 2, 17))],
+    tiles.TALL: [((9, 31, 33, 2), (1, 2, 2, 31)), ((8, 32, 33, 5), (1, 2, 5, 32))],
     tiles.MEDIUM: [((1, 9, 8, 2), (1, 2, 2, 65)), ((1, 8, 9, 5), (1, 2, 5, 64)), ((3, 9, 9, 4), (3, 3, 4, 63))],
     tiles.LARGE: [((9, 31, 34, 2), (1, 2, 2, 129)), ((8, 32, 33, 3), (1, 2, 3, 128))],
 }
@@ -139,7 +140,7 @@ def test_any_geometry(device: Device, case: tuple[tuple[int, ...], tuple[int, ..
         checks.assert_close_in_double(result, exact)
 
 
-@pytest.mark.parametrize("tile", EDGES, ids=["small", "narrow", "medium", "large"])
+@pytest.mark.parametrize("tile", EDGES, ids=["small", "narrow", "tall", "medium", "large"])
 def test_edges_of_every_tile(device: Device, tile: tiles.Tile) -> None:
     for x_shape, w_shape in EDGES[tile]:
         arrays = _arrays(x_shape, w_shape, Geometry())
