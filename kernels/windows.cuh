@@ -15,8 +15,7 @@ struct Geometry {
     int group_channels, group_filters;  // channels and filters of one group
 };
 
-// They as kernels take them; integers of the launch are Index. Where STRIDED is 0 the compiler knows that strides are
-// 1.
+// They as kernels take them; integers of the launch are Index.
 #define GEOMETRY                                                                                              \
     Index height, Index width, Index channels, Index out_height, Index out_width, Index filters,              \
         Index kernel_height, Index kernel_width, Index stride_h, Index stride_w, Index dilation_h,            \
@@ -24,9 +23,8 @@ struct Geometry {
 #define GEOMETRY_IN_INTS                                                                                      \
     {                                                                                                         \
         int(height), int(width), int(channels), int(out_height), int(out_width), int(filters),                \
-            int(kernel_height), int(kernel_width), STRIDED ? int(stride_h) : 1, STRIDED ? int(stride_w) : 1,  \
-            int(dilation_h), int(dilation_w), int(top), int(left), int(channels / groups),                    \
-            int(filters / groups)                                                                             \
+            int(kernel_height), int(kernel_width), int(stride_h), int(stride_w), int(dilation_h),             \
+            int(dilation_w), int(top), int(left), int(channels / groups), int(filters / groups)               \
     }
 
 // A number in three digits: (high * middles + middle) * lows + low, where high has no bound.

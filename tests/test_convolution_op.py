@@ -38,7 +38,7 @@ CASES = {
     "strides beyond the window": ((2, 11, 9, 2), (2, 1, 2, 3), Geometry((4, 3))),
     "strides beyond the image": ((3, 3, 5, 2), (2, 3, 2, 3), Geometry((5, 9), pads=((2, 1), (0, 6)))),
     "strides and dilation with a common divisor": ((2, 11, 12, 2), (3, 3, 2, 3), Geometry((4, 6), (2, 4))),
-    "strides along one axis": ((2, 4, 9, 16), (2, 3, 16, 3), Geometry((1, 2), pads=((0, 1), (1, 1)))),
+    "strides along one axis": ((2, 4, 9, 2), (2, 3, 2, 3), Geometry((1, 2), pads=((0, 1), (1, 1)))),
     "dilation": ((1, 11, 9, 2), (3, 2, 2, 3), Geometry(dilation=(3, 4))),
     "all at once": ((2, 13, 12, 6), (3, 2, 2, 9), Geometry((2, 3), (2, 1), ((2, 1), (0, 3)), 3)),
     "depthwise": ((2, 6, 5, 7), (3, 3, 1, 7), Geometry(pads=((1, 1), (1, 1)), groups=7)),
@@ -327,17 +327,14 @@ def test_no_multiplication_meets_a_zero_between_windows(device: Device) -> None:
         assert not finite.all()
 
 
-@pytest.mark.parametrize("activation", [LINEAR, Activation.GELU])
-def test_a_1_x_1_convolution_is_a_dense_layer_of_pixels(
-    device: Device, activation: Activation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_1_x_1_convolution_is_a_dense_layer_of_pixels(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """The launches are those of dense.cu, and give the bits of convolution.cu, split sums included."""
     arrays = _arrays((2, 18, 17, 36), (1, 1, 36, 8), Geometry())
     with checks.recorded_launches() as launches:
-        results = _run(device, arrays, Geometry(), activation)
+        results = _run(device, arrays, Geometry())
     monkeypatch.setattr(Sizes, "is_dense", False)
     with checks.recorded_launches() as others:
-        expected = _run(device, arrays, Geometry(), activation)
+        expected = _run(device, arrays, Geometry())
     for result, other in zip(results, expected, strict=True):
         checks.assert_same_bits(result, other)
     if device.kind is not Kind.CPU:
