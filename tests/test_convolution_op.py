@@ -197,6 +197,14 @@ def test_long_sums_with_strides(device: Device, blocks: int, monkeypatch: pytest
     _check(device, (x, w / 10, b, dy), geometry)
 
 
+def test_splits_that_begin_behind_the_end_of_short_sums(device: Device) -> None:
+    """2080, 1040 and 520 terms in 8 splits each: seven take all units of 16 terms of the last, and more."""
+    x_shape, w_shape, geometry = (1, 5, 5, 5), (3, 3, 5, 520), Geometry((2, 2))
+    assert tiles.plan(3 * 3, 5, 2 * 2 * 520, np.float32, phases=4).splits == 8
+    x, w, b, dy = _arrays(x_shape, w_shape, geometry)
+    _check(device, (x, w / 10, b, dy), geometry)
+
+
 def test_kernel_gradient_over_very_many_pixels(device: Device) -> None:
     """Splits longer than a chunk: 360 * 420 pixels in 256 splits at most."""
     arrays = _arrays((1, 362, 422, 1), (3, 3, 1, 2), Geometry())
