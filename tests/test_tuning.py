@@ -135,7 +135,8 @@ def test_on_a_gpu_graphs_are_timed_in_turns_by_events_of_their_stream(cupy: Fake
     for rank, name in enumerate(reversed(names)):
         assert measured.seconds[name][0] == pytest.approx(2e-3 * (rank + 1) / 20)
         assert measured.seconds[name][1] == pytest.approx(2e-3 * (10 - rank) / 20)
-    assert [used.count(name) for name in names] == [41, 41, 41, 41, 42]  # once for the bits, then to log and to capture 20
+    # Once for the bits, then to log and to capture 20.
+    assert [used.count(name) for name in names] == [41, 41, 41, 41, 42]
     start = cupy.log.index("graphs: record event 0")
     assert cupy.log[start : start + 3] == [
         "graphs: record event 0",
