@@ -26,6 +26,7 @@
 // fma; longer sums are chains of such chains, added up in memory by the thread that owns the element. So the error
 // grows with CHUNK + k / CHUNK, as in a blocked BLAS, not with k.
 #include "common.cuh"
+#include "packs.cuh"
 #include "ptx.cuh"
 
 constexpr int THREADS_M = BM / TM;
@@ -42,15 +43,6 @@ constexpr int CHUNK_TILES = CHUNK / BK;
 static_assert(BM % TM == 0 && BN % TN == 0 && CHUNK % BK == 0, "tile sizes must divide each other");
 static_assert(BN <= THREADS, "column sums need a thread per column");
 
-// Neighbouring elements that move as one: at most 16 bytes, the widest access to memory.
-template <int COUNT, class T = REAL>
-struct alignas(COUNT * sizeof(T)) Pack {
-    T value[COUNT];
-};
-template <int COUNT, class T>
-__device__ inline Pack<COUNT, T> read_pack(const T* source) {
-    return *reinterpret_cast<const Pack<COUNT, T>*>(source);
-}
 constexpr int WIDEST = 16 / sizeof(REAL);
 constexpr int PACK_M = TM < WIDEST ? TM : WIDEST;
 constexpr int PACK_N = TN < WIDEST ? TN : WIDEST;
