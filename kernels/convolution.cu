@@ -34,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
                 REAL* __restrict__ y, REAL* __restrict__ saved, REAL* __restrict__ partial, Index images, GEOMETRY,
                 DROPPING) {
     __shared__ Tiles tiles;
-    const Geometry g = GEOMETRY_IN_INTS;
+    const Geometry g = with_known_strides(GEOMETRY_IN_INTS);
     const int group = blockIdx.y;
     const Index pixels = images * out_height * out_width;
     const Index taps = kernel_height * kernel_width * g.group_channels;
@@ -57,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
                                REAL* __restrict__ dx, REAL* __restrict__ partial, Index images, GEOMETRY, REAL scale) {
     __shared__ Tiles tiles;
     __shared__ Rows rows;
-    const Geometry g = GEOMETRY_IN_INTS;
+    const Geometry g = with_known_strides(GEOMETRY_IN_INTS);
     const Spacing by{out_height * out_width * filters, out_width * filters, filters};
     REAL* const sums = partial != nullptr ? partial + blockIdx.z * images * height * width * channels : dx;
     input_gradient(tiles, rows, AtOffset<OutputGradient>{{dy, saved, scale}}, by, w, g, images, sums);
@@ -68,7 +68,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
                                 const REAL* __restrict__ saved, REAL* __restrict__ dw, REAL* __restrict__ db,
                                 REAL* __restrict__ partial, Index with_bias, Index images, GEOMETRY, REAL scale) {
     __shared__ Tiles tiles;
-    const Geometry g = GEOMETRY_IN_INTS;
+    const Geometry g = with_known_strides(GEOMETRY_IN_INTS);
     const int group = blockIdx.y;
     const Index pixels = images * out_height * out_width;
     const Index taps = kernel_height * kernel_width * g.group_channels;

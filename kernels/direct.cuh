@@ -43,8 +43,6 @@ __device__ inline void write(T* target, const T (&values)[COUNT], int count) {
     }
 }
 
-#define GEOMETRY_IN_INTS GEOMETRY_WITH_STRIDES(int(stride_h), int(stride_w))
-
 // Pixel (p, q) of an image of y, or of another one.
 struct Pixel {
     int image, p, q;

@@ -332,7 +332,7 @@ __device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, 
             if (sums_column && column < c.columns) {
                 column_sums[column] = chunks ? column_sums[column] + column_sum : column_sum;
             }
-            if (tile == tile_count) break;
+            if (tile >= tile_count) break;
             column_sum = 0;  // the registers start a new chunk
             c.for_each_pack(tiles, [&](int i, int j, Index m, Index n) {
                 REAL* const memory = c.data + c.offset(m, n);

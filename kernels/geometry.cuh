@@ -18,12 +18,11 @@ struct Geometry {
         Index kernel_height, Index kernel_width, Index stride_h, Index stride_w, Index dilation_h,            \
         Index dilation_w, Index top, Index left, Index groups
 
-// A Geometry of them. Its strides are given, because some kernels know them when they are compiled.
-#define GEOMETRY_WITH_STRIDES(along_h, along_w)                                                               \
+#define GEOMETRY_IN_INTS                                                                                      \
     {                                                                                                         \
         int(height), int(width), int(channels), int(out_height), int(out_width), int(filters),                \
-            int(kernel_height), int(kernel_width), along_h, along_w, int(dilation_h), int(dilation_w),        \
-            int(top), int(left), int(channels / groups), int(filters / groups)                                \
+            int(kernel_height), int(kernel_width), int(stride_h), int(stride_w), int(dilation_h),             \
+            int(dilation_w), int(top), int(left), int(channels / groups), int(filters / groups)               \
     }
 
 // A coordinate that leaves the image whatever is added to it.

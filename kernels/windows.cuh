@@ -7,9 +7,6 @@
 #include "geometry.cuh"
 #include "layer.cuh"
 
-// Where STRIDED is 0 the compiler knows that strides are 1.
-#define GEOMETRY_IN_INTS GEOMETRY_WITH_STRIDES(STRIDED ? int(stride_h) : 1, STRIDED ? int(stride_w) : 1)
-
 // A number in three digits: (high * middles + middle) * lows + low, where high has no bound.
 struct Digits {
     int high, middle, low;

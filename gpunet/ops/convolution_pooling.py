@@ -161,7 +161,7 @@ def _compute(
     inputs = (contiguous(x), contiguous(w))
     args = (*inputs, None if b is None else contiguous(b), y, z, winner, *y.shape[1:3], *sizes.kernel_arguments())
     runs = Run(sizes.group_channels, inputs[:1]), Run(sizes.group_filters, inputs[1:])
-    tiles.run(_FILE, "convolution_pooling", plan, args, x.dtype, activation, runs, further=sizes.defines)
+    tiles.run(_FILE, "convolution_pooling", plan, args, x.dtype, activation, runs, further=sizes.offsets)
 
 
 @op(_input_gradient_flops, unread=unread_by_gradients)
