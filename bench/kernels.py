@@ -1,8 +1,9 @@
-"""What the matrix kernels become on each generation of GPUs, without one: `python -m bench.kernels`.
+"""What the kernels of Dense and convolution become on each generation of GPUs, without one: `python -m bench.kernels`.
 
-Every kernel on gemm.cuh, with every tile that gpunet chooses, is compiled and disassembled. A row says what a thread
-and a block take, how many blocks a multiprocessor holds, and what a turn of the main loop consists of. `bound` is the
-share of the multiprocessor's fma a cycle that this mix allows if nothing ever waits: kernels can be slower, not faster.
+Every kernel on gemm.cuh, with every tile that gpunet chooses, and those for few channels and small groups, with widest
+and single loads, are compiled and disassembled. A row says what a thread and a block take, how many blocks a
+multiprocessor holds, and what a turn of the main loop consists of. `bound` is the share of the multiprocessor's fma a
+cycle that this mix allows if nothing ever waits: kernels can be slower, not faster.
 
 `--write` keeps registers and shares of fma in kernels.json. What does not keep to them is listed below the table, and
 the exit status is 1; a test does this for 8.0.
@@ -11,12 +12,12 @@ the exit status is 1; a test does this for 8.0.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +27,9 @@ from bench import nvrtc, sass
 from bench.architectures import ARCHITECTURES, SCHEDULERS, SHARED_BYTES_PER_CYCLE, WARP, Architecture
 from gpunet.backend.sources import entry_points, source
 from gpunet.inspection.table import table
-from gpunet.ops import tiles
+from gpunet.ops import convolution_direct, tiles
 from gpunet.ops.activation import Activation
+from gpunet.ops.convolution import Geometry, Sizes, sizes_of
 from gpunet.ops.tiles import Tile
 
 FILES = ("dense.cu", "convolution.cu", "convolution_pooling.cu", "convolution_pooling_gradient.cu")
@@ -36,10 +38,40 @@ TILES = {name: (_REALS[dtype], tile) for name, (dtype, tile) in tiles.TILES.item
 LINES = Path(__file__).with_name("kernels.json")
 _MORE_REGISTERS, _LESS_FMA = 8, 0.9  # within which versions of the compiler may differ
 _DTYPES = {"float": np.float32, "double": np.float64}
+_LOADS = (("float", 4), ("float", 1), ("double", 2))  # of layers without tiles: how many elements at once, at most
 _COLUMNS = (
-    *("kernel", "tile", "sm", "threads", "registers", "spilled", "shared", "blocks", "occupancy"),
+    *("kernel", "variant", "sm", "threads", "registers", "spilled", "shared", "blocks", "occupancy"),
     *("fma", "shared by bytes", "global by bytes", "bound"),
 )
+
+
+class Direct(NamedTuple):
+    """A layer whose kernels are no matrix products, and how their names end; `is_pooled` says whether it pools."""
+
+    kernel: str
+    endings: tuple[str, ...]
+    sizes: Sizes
+    is_pooled: bool = False
+
+    def blocks(self, real: str) -> dict[str, tuple[int, int]]:
+        """Return the kernels, with the threads and the bytes of dynamic shared memory of a block."""
+        plan, item = convolution_direct.gradient_plan(self.sizes), np.dtype(_DTYPES[real]).itemsize
+        gradient, others = (plan.threads, plan.elements), convolution_direct.forward_block(self.sizes)
+        found = {ending: gradient if ending == "_kernel_gradient" else others for ending in self.endings}
+        return {self.kernel + ending: (threads, elements * item) for ending, (threads, elements) in found.items()}
+
+
+def _layer(channels: int, filters: int, groups: int = 1) -> Sizes:
+    return sizes_of("bench", (32, 64, 64, channels), (3, 3, channels // groups, filters), Geometry(groups=groups))
+
+
+_FEW, _GROUPED = "convolution_few_channels", "convolution_grouped"
+DIRECT = {
+    "first": Direct(_FEW, ("", "_kernel_gradient"), _layer(3, 32)),
+    "pooled": Direct(_FEW, ("_pooling", "_kernel_gradient"), _layer(3, 32), is_pooled=True),
+    "depthwise": Direct(_GROUPED, ("", "_input_gradient", "_kernel_gradient"), _layer(64, 64, 64)),
+    "grouped": Direct(_GROUPED, ("", "_input_gradient", "_kernel_gradient"), _layer(64, 64, 16)),
+}
 
 
 class Line(NamedTuple):
@@ -59,7 +91,11 @@ class Line(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A kernel with a tile on an architecture; `loop` is None if it has no main loop that could be found."""
+    """A kernel with a tile on an architecture; `loop` is None if it has no main loop that could be found.
+
+    What is no matrix product has a layer and the width of its loads where others have a tile. `needs` include dynamic
+    shared memory.
+    """
 
     entry: str
     tile: str
@@ -67,6 +103,7 @@ class Row(NamedTuple):
     threads: int
     needs: nvrtc.Needs
     loop: sass.Mix | None
+    real: str = "float"
 
     @property
     def name(self) -> str:
@@ -91,8 +128,7 @@ class Row(NamedTuple):
     @property
     def bound(self) -> float:
         """The share of the fma a cycle that the loop's mix allows."""
-        real, _ = TILES[self.tile]
-        return bound(self.loop, ARCHITECTURES[self.architecture], real) if self.loop is not None else 0.0
+        return bound(self.loop, ARCHITECTURES[self.architecture], self.real) if self.loop is not None else 0.0
 
 
 def bound(loop: sass.Mix, architecture: Architecture, real: str) -> float:
@@ -117,16 +153,42 @@ def cycles(loop: sass.Mix, architecture: Architecture, real: str, moved: float |
     }
 
 
-def configurations() -> Iterator[tuple[str, str]]:
-    """Yield each file with the name of each tile."""
-    yield from itertools.product(FILES, TILES)
+class Configuration(NamedTuple):
+    """A file with a tile, or with what a row has in its place, and how it is compiled.
+
+    `blocks` are the kernels to examine, with the threads and the bytes of dynamic shared memory of a block.
+    """
+
+    file: str
+    name: str
+    real: str
+    options: tuple[str, ...]
+    blocks: Mapping[str, tuple[int, int]]
+
+
+def configurations() -> Iterator[Configuration]:
+    """Yield each file of matrix products with each tile, and each layer of the others with each kind of loads."""
+    for file in FILES:
+        for name, (real, tile) in TILES.items():
+            blocks = dict.fromkeys(entry_points(file), (tile.threads, 0))
+            yield Configuration(file, name, real, options(real, tile), blocks)
+    for name, layer in DIRECT.items():
+        for real, widest in _LOADS:
+            defines = convolution_direct.defines(layer.sizes, Activation.RELU, widest, is_pooled=layer.is_pooled)
+            if real == "float" and defines["WIDTH"] < widest:  # all loads of this layer are single
+                continue
+            loads = f"{name} {real} x {defines['WIDTH']}"
+            yield Configuration(f"{layer.kernel}.cu", loads, real, _options(real, defines), layer.blocks(real))
 
 
 def options(real: str, tile: Tile) -> tuple[str, ...]:
     """Return the compiler's options for a layer with ReLU, strides of 1 and sizes that allow the widest loads."""
     width = tiles.widest_load(_DTYPES[real])
-    layer = {"ACTIVATION": Activation.RELU.code, "DROPS": 0, "STRIDED": 0, "TAP_OFFSET": "int"}
-    defines = {**tile.defines, "A_WIDTH": width, "B_WIDTH": width, **layer}
+    layer: dict[str, int | str] = {"ACTIVATION": Activation.RELU.code, "DROPS": 0, "STRIDED": 0, "TAP_OFFSET": "int"}
+    return _options(real, {**tile.defines, "A_WIDTH": width, "B_WIDTH": width, **layer})
+
+
+def _options(real: str, defines: Mapping[str, int | str]) -> tuple[str, ...]:
     return (f"-DREAL={real}", *(f"-D{name}={value}" for name, value in sorted(defines.items())))
 
 
@@ -134,16 +196,16 @@ def rows(architectures: Sequence[int]) -> list[Row]:
     """Compile and examine everything for `architectures`."""
     # NVRTC and nvdisasm run outside Python's lock, so threads use all cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        asked = [(architecture, *one) for architecture in architectures for one in configurations()]
+        asked = [(architecture, one) for architecture in architectures for one in configurations()]
         return [row for some in pool.map(lambda one: list(_examine(*one)), asked) for row in some]
 
 
-def _examine(architecture: int, file: str, name: str) -> Iterator[Row]:
-    real, tile = TILES[name]
-    compiled = nvrtc.compile_for(architecture, source(file), options(real, tile))
+def _examine(architecture: int, one: Configuration) -> Iterator[Row]:
+    compiled = nvrtc.compile_for(architecture, nvrtc.only(source(one.file), set(one.blocks)), one.options)
     code = sass.disassemble(compiled.cubin)
-    for entry in entry_points(file):
-        yield Row(entry, name, architecture, tile.threads, compiled.needs[entry], sass.main_loop(code[entry]))
+    for entry, (threads, dynamic) in one.blocks.items():
+        needs = replace(compiled.needs[entry], shared=compiled.needs[entry].shared + dynamic)
+        yield Row(entry, one.name, architecture, threads, needs, sass.main_loop(code[entry]), one.real)
 
 
 def read_lines() -> dict[tuple[int, str, str], Line]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
+import checks
 import pytest
 
 from bench import kernels, nvrtc, sass
 from bench.architectures import ARCHITECTURES
+from gpunet.backend.arrays import CPU, Device, empty_like
+from gpunet.backend.launch import Launch
+from gpunet.backend.sources import entry_points
 from gpunet.ops import tiles
+from gpunet.ops.activation import Activation
+from gpunet.ops.convolution import convolution, convolution_gradients
+from gpunet.ops.convolution_pooling import convolution_pooling, convolution_pooling_gradients
 
 LISTING = """
 	.target	sm_90
@@ -93,8 +101,11 @@ def test_the_bound() -> None:
     assert of(64, 0, 20, real="double") == 32 / 80
 
 
-def test_every_matrix_kernel_keeps_to_its_line() -> None:
-    """And a turn of its main loop is one tile along k, with all of its fma. (All architectures would take minutes.)"""
+def test_every_kernel_keeps_to_its_line() -> None:
+    """And a turn of a matrix kernel's main loop is one tile along k, with all of its fma.
+
+    All architectures would take minutes.
+    """
     architecture = 80
     missing = nvrtc.unavailable() or sass.unavailable()
     if missing:
@@ -106,8 +117,10 @@ def test_every_matrix_kernel_keeps_to_its_line() -> None:
     faults = kernels.faults(found)
     assert not faults, "\n".join(faults)
     for row in found:
-        _, tile = kernels.TILES[row.tile]
-        assert row.loop is not None and row.loop.fma == tile.bk * tile.tm * tile.tn
+        assert row.loop is not None
+        if row.tile in kernels.TILES:
+            _, tile = kernels.TILES[row.tile]
+            assert row.loop.fma == tile.bk * tile.tm * tile.tn
         assert 0 < row.bound <= 1 and 0 < row.occupancy <= 1 and row.needs.spilled == 0
 
 
@@ -134,7 +147,7 @@ def test_the_command_names_what_is_worse(
     monkeypatch.setattr(kernels, "rows", lambda architectures: [_row(registers=100)])
     kernels.main(["--write"])
     kernels.main(["--arch", "80"])
-    assert capsys.readouterr().out.count("large  80      256        100") == 2
+    assert " ".join(capsys.readouterr().out.split()).count("large 80 256 100") == 2
     monkeypatch.setattr(kernels, "rows", lambda architectures: [_row(registers=109), _row(90, "another")])
     with pytest.raises(SystemExit) as exit_:
         kernels.main(["--arch", "80"])
@@ -146,6 +159,35 @@ def test_the_command_names_what_is_worse(
 
 
 def test_all_tiles_are_reported() -> None:
-    assert {file for file, _ in kernels.configurations()} == set(kernels.FILES)
+    found = {(one.file, one.name) for one in kernels.configurations() if one.name in kernels.TILES}
+    assert found == set(itertools.product(kernels.FILES, kernels.TILES))
     named = {value for value in vars(tiles).values() if isinstance(value, tiles.Tile)}
     assert {tile for _, tile in kernels.TILES.values()} == named
+
+
+def test_all_kernels_of_the_files_are_reported() -> None:
+    found = list(kernels.configurations())
+    entries = {entry for file in {one.file for one in found} for entry in entry_points(file)}
+    assert {entry for one in found for entry in one.blocks} == entries
+    assert len({(entry, one.name) for one in found for entry in one.blocks}) == sum(len(one.blocks) for one in found)
+
+
+@pytest.mark.parametrize("name", kernels.DIRECT)
+def test_what_is_no_matrix_product_is_compiled_as_the_ops_ask(device: Device, name: str) -> None:
+    if device == CPU:
+        pytest.skip("cpu: has no kernels")
+    layer = kernels.DIRECT[name]
+    how = Activation.RELU, layer.sizes.geometry
+    arrays = checks.normal(1, 8, 8, layer.sizes.x[3]), checks.normal(*layer.sizes.w), checks.normal(layer.sizes.w[3])
+    x, w, b = checks.on(device, *arrays)
+    dw, db = empty_like(w), empty_like(b)
+    with checks.recorded_launches() as launches:
+        if layer.is_pooled:
+            y, saved, winner = convolution_pooling(x, w, b, *how, "same")
+            convolution_pooling_gradients(x, y, saved, winner, w, *how, "same", dw, db)
+        else:
+            y, saved = convolution(x, w, b, *how)
+            convolution_gradients(x, y, saved, w, *how, dw, db)
+    asked = {launch for launch in launches if launch.file == f"{layer.kernel}.cu"}
+    reported = next(one for one in kernels.configurations() if one.name.startswith(f"{name} float"))  # widest loads
+    assert asked == {Launch(reported.file, entry, reported.options, *block) for entry, block in reported.blocks.items()}

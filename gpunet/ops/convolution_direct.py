@@ -88,14 +88,15 @@ def forward(
     """Fill y, and z if it is wanted, as `convolution` in ops/convolution.py."""
     x, w, b = contiguous(x), contiguous(w), None if b is None else contiguous(b)
     (images, rows, columns, filters), given = sizes.y, (*sizes.kernel_arguments(), *dropped)
+    threads, elements = forward_block(sizes)
     if _is_grouped(sizes):
         work = images * rows * ceil_div(columns, _STRIP) * ceil_div(filters, _own_filters(sizes))
         how = _How(sizes, activation, drops, filters, (x, w, b, y, z))
-        _run("", (ceil_div(work, _THREADS), _THREADS), (x, w, b, y, z, *given), y, how)
+        _run("", (ceil_div(work, threads), threads), (x, w, b, y, z, *given), y, how, elements)
         return
     how = _How(sizes, activation, drops, filters, (b, y, z))
-    grid, elements = _blocks_of_pixels(sizes, images * rows * columns)
-    _run("", grid, (x, w, b, y, z, _filter_lanes(sizes), *given), y, how, elements)
+    blocks = _blocks_of_pixels(sizes, images * rows * columns)
+    _run("", (blocks, threads), (x, w, b, y, z, _filter_lanes(sizes), *given), y, how, elements)
 
 
 def forward_pooled(
@@ -112,16 +113,23 @@ def forward_pooled(
     x, w, b = contiguous(x), contiguous(w), None if b is None else contiguous(b)
     images, rows, columns, filters = y.shape
     how = _How(sizes, activation, False, filters, (b, y, z, winner), is_pooled=True)
-    grid, elements = _blocks_of_pixels(sizes, images * rows * columns * _STRIP)
+    threads, elements = forward_block(sizes)
+    blocks = _blocks_of_pixels(sizes, images * rows * columns * _STRIP)
     args = (x, w, b, y, z, winner, _filter_lanes(sizes), rows, columns, *sizes.kernel_arguments())
-    _run("_pooling", grid, args, y, how, elements)
+    _run("_pooling", (blocks, threads), args, y, how, elements)
 
 
-def _blocks_of_pixels(sizes: Sizes, pixels: int) -> tuple[tuple[int, int], int]:
-    """Return the grid that computes `pixels` of few channels, and how many elements of shared memory a block takes."""
-    lanes, own = _filter_lanes(sizes), _own_filters(sizes)
-    blocks = ceil_div(pixels, _PIXELS) * ceil_div(sizes.w[3], lanes * own)
-    return (blocks, lanes * _PIXELS // _STRIP), sizes.taps * (_PIXELS + lanes * own)
+def forward_block(sizes: Sizes) -> tuple[int, int]:
+    """Return the threads of a block of the forward kernels, and how many elements of dynamic shared memory it takes."""
+    if _is_grouped(sizes):
+        return _THREADS, 0
+    lanes = _filter_lanes(sizes)
+    return lanes * _PIXELS // _STRIP, sizes.taps * (_PIXELS + lanes * _own_filters(sizes))
+
+
+def _blocks_of_pixels(sizes: Sizes, pixels: int) -> int:
+    """Return how many blocks compute `pixels` of few channels."""
+    return ceil_div(pixels, _PIXELS) * ceil_div(sizes.w[3], _filter_lanes(sizes) * _own_filters(sizes))
 
 
 def input_gradient(
@@ -221,6 +229,17 @@ def _filter_lanes(sizes: Sizes) -> int:
     return min(1 << (ceil_div(sizes.w[3], own) - 1).bit_length(), _LINE // own)
 
 
+def defines(
+    sizes: Sizes, activation: Activation, widest: int, drops: bool = False, is_pooled: bool = False
+) -> dict[str, int]:
+    """Return what the kernels' compiler is told; `widest` neighbouring elements can move as one."""
+    own = _own_filters(sizes)
+    of_file = {"OWN": own} if _is_grouped(sizes) else {"PIXELS": _PIXELS, "MOST_TAPS": _MOST_TAPS}
+    width = widest if own > 1 else 1
+    common = {"THREADS": _THREADS, "TAPS": _TAPS, "WIDTH": width, "ACTIVATION": activation.code}
+    return {**common, **of_file, "DROPS": int(drops), "POOLED": int(is_pooled)}
+
+
 class _How(NamedTuple):
     """How a kernel is compiled; neighbours of `channels` elements of `packs` move together."""
 
@@ -233,12 +252,8 @@ class _How(NamedTuple):
 
     @property
     def defines(self) -> dict[str, int]:
-        own = _own_filters(self.sizes)
         arrays = tuple(array for array in self.packs if array is not None)
-        width = Run(self.channels, arrays).width if own > 1 else 1
-        of_file = {"OWN": own} if _is_grouped(self.sizes) else {"PIXELS": _PIXELS, "MOST_TAPS": _MOST_TAPS}
-        common = {"THREADS": _THREADS, "TAPS": _TAPS, "WIDTH": width, "ACTIVATION": self.activation.code}
-        return {**common, **of_file, "DROPS": int(self.drops), "POOLED": int(self.is_pooled)}
+        return defines(self.sizes, self.activation, Run(self.channels, arrays).width, self.drops, self.is_pooled)
 
 
 def _run(
