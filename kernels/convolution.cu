@@ -29,7 +29,7 @@
 //           4 (size of x + size of w + size of y) bytes for float.
 #include "phases.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
                 REAL* __restrict__ y, REAL* __restrict__ saved, REAL* __restrict__ partial, Index images, GEOMETRY,
                 DROPPING) {
@@ -52,7 +52,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     gemm(tiles, part, windows, w_columns, out, nullptr, epilogue);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution_input_gradient(const REAL* __restrict__ dy, const REAL* __restrict__ saved, const REAL* __restrict__ w,
                                REAL* __restrict__ dx, REAL* __restrict__ partial, Index images, GEOMETRY, REAL scale) {
     __shared__ Tiles tiles;
@@ -63,7 +63,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     input_gradient(tiles, rows, AtOffset<OutputGradient>{{dy, saved, scale}}, by, w, g, images, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy,
                                 const REAL* __restrict__ saved, REAL* __restrict__ dw, REAL* __restrict__ db,
                                 REAL* __restrict__ partial, Index with_bias, Index images, GEOMETRY, REAL scale) {

@@ -131,7 +131,7 @@ struct StoreMaxima {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution_pooling(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
                         REAL* __restrict__ y, REAL* __restrict__ saved, unsigned char* __restrict__ winner,
                         Index pooled_height, Index pooled_width, Index images, GEOMETRY) {

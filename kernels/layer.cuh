@@ -17,7 +17,7 @@ struct Plain {
     }
 };
 
-constexpr int GRADIENT_BLOCKS = ACTIVATION == LINEAR ? BLOCKS : STAGED_BLOCKS;
+constexpr int GRADIENT_BLOCKS = ACTIVATION == LINEAR ? BLOCKS : FEWER_BLOCKS;
 
 // dz = dy f'(z), computed as it is read; scaled where elements were dropped. `saved` is null for LINEAR, which does not
 // need it.
