@@ -18,7 +18,7 @@
 //           product (m, k) (k, n): forward (pixels of y, taps) (taps, filters); input gradient (pixels of x, taps)
 //           (taps, channels) for each of the min(stride_h, height) min(stride_w, width) phases of phases.cuh, all with
 //           as many tiles as the largest; kernel gradient (taps, pixels of y) (pixels of y, filters). STRIDED is 0
-//           where both strides are 1
+//           where both strides are 1. A multiprocessor holds FEWER_BLOCKS at least (loader.cuh)
 // Memory:   tiles go through shared memory; the windows' overlap is read from the caches. Neighbouring threads copy
 //           neighbouring channels or filters, 16 bytes at once where a group has a multiple of as many
 // Edges:    any size >= 1, any stride, dilation and (asymmetric) padding; padding is 0; extents below 2^30
