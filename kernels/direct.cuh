@@ -1,5 +1,5 @@
-// What the convolutions that are no matrix product (few channels, small groups) share: how packs are read, where windows
-// lie, dz as it is read, what becomes of a finished sum, and how threads add theirs up.
+// What the convolutions that are no matrix product (few channels, small groups) share: how packs are read, where
+// windows lie, dz as it is read, what becomes of a finished sum, and how threads add theirs up.
 //
 // WIDTH, how many neighbouring elements move as one, ACTIVATION, DROPS, POOLED (whether dy is that of maxima over 2 x 2
 // pixels) and TAPS (of a filter gradient, how many of a filter's a thread sums up) come from
@@ -29,28 +29,31 @@ __device__ inline Pack<COUNT, T> read(const T* source, int count) {
     }
     return pack;
 }
-template <int COUNT>
-__device__ inline void write(REAL* target, const REAL (&values)[COUNT], int count) {
+template <int COUNT, class T>
+__device__ inline void write(T* target, const T (&values)[COUNT], int count) {
     constexpr int STEP = WIDTH < COUNT ? WIDTH : COUNT;
 #pragma unroll
     for (int i = 0; i < COUNT; i += STEP) {
         if (i < count) {
-            Pack<STEP> part;
+            Pack<STEP, T> part;
 #pragma unroll
             for (int e = 0; e < STEP; ++e) part.value[e] = values[i + e];
-            *reinterpret_cast<Pack<STEP>*>(target + i) = part;
+            *reinterpret_cast<Pack<STEP, T>*>(target + i) = part;
         }
     }
 }
 
-// Pixel (p, q) of an image of y.
+// Pixel (p, q) of an image of y, or of another one.
 struct Pixel {
     int image, p, q;
 };
+__device__ inline Pixel pixel_of(int rows, int columns, Index number) {
+    const Index row = quotient(number, columns);
+    const Index image = quotient(row, rows);
+    return {int(image), int(row - image * rows), int(number - row * columns)};
+}
 __device__ inline Pixel pixel_of(const Geometry& g, Index number) {
-    const Index row = quotient(number, g.out_width);
-    const Index image = quotient(row, g.out_height);
-    return {int(image), int(row - image * g.out_height), int(number - row * g.out_width)};
+    return pixel_of(g.out_height, g.out_width, number);
 }
 // The pixel that comes `step` pixels after another; by carries, without divisions.
 __device__ inline Pixel add(const Geometry& g, Pixel pixel, const Pixel& step) {

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gpunet.backend import emulator
 from gpunet.backend.arrays import Device, empty_like
-from gpunet.ops import im2col, tiles
+from gpunet.ops import convolution_direct, im2col, tiles
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import (
     Geometry,
@@ -176,7 +176,9 @@ def test_any_geometry(device: Device, case: Any) -> None:
 
 
 @pytest.mark.parametrize("tile", EDGES, ids=["small", "narrow", "tall", "medium", "large"])
-def test_edges_of_every_tile(device: Device, tile: tiles.Tile) -> None:
+def test_edges_of_every_tile(device: Device, tile: tiles.Tile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where channels are few, which tests/test_convolution_direct_pooling.py is about."""
+    monkeypatch.setattr(convolution_direct, "has_few_channels", lambda sizes: False)
     padding = "same"
     for x_shape, w_shape in EDGES[tile]:
         arrays = _arrays(x_shape, w_shape, Geometry(), padding)

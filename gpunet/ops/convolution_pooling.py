@@ -1,5 +1,7 @@
 """Convolution, activation and max-pooling by 2 x 2 as one op (kernels/convolution_pooling.cu), and its gradients.
 
+Images with few channels have a kernel of their own (convolution_direct.py).
+
 Results are those of `convolution` and `max_pooling` one after the other, bit for bit, but what lies between the two is
 never stored for the whole batch: on a device the maxima are taken where the sums end, on the CPU block by block, while
 a block is in the cache. dz, the gradient of the convolution before its activation, is computed as it is needed.
@@ -150,6 +152,9 @@ def _compute(
     """Fill y, and z of the maxima and winner if they are wanted."""
     if device_of(y) == CPU:
         convolution_pooling_host(x, w, b, y, z, winner, activation, sizes)
+        return
+    if convolution_direct.has_few_channels(sizes):
+        convolution_direct.forward_pooled(x, w, b, y, z, winner, activation, sizes)
         return
     rows = WINDOW * y.size // y.shape[3]
     plan = tiles.plan(rows, sizes.group_filters, sizes.taps, x.dtype, sizes.geometry.groups)
