@@ -113,9 +113,9 @@ def test_every_matrix_kernel_keeps_to_its_line() -> None:
         assert 0 < row.bound <= 1 and 0 < row.occupancy <= 1 and row.needs.spilled == 0
 
 
-@pytest.mark.parametrize(("activation", "drops"), [(one, 0) for one in Activation] + [(Activation.RELU, 1)])
+@pytest.mark.parametrize(("activation", "drops"), [(Activation.GELU, 0), (Activation.RELU, 1)])
 def test_the_largest_tile_never_spills(activation: Activation, drops: int) -> None:
-    """Whatever follows the product; on the architecture whose compiler leaves least. (Others: tests/test_nvrtc.py.)"""
+    """With what takes most registers behind the product, where spills were seen. (All others: tests/test_nvrtc.py.)"""
     missing = nvrtc.unavailable()
     if missing:
         pytest.skip(missing)
