@@ -10,7 +10,7 @@
 //           ('same'), and so is pooled_width
 // Launch:   THREADS a block, a block per tile of BM x BN and group: grid (tiles, groups). The product is (rows, taps)
 //           (taps, filters), where the rows are the elements of the windows, and a thread has whole windows; k is not
-//           split
+//           split. A multiprocessor holds FEWER_BLOCKS at least (loader.cuh)
 // Memory:   reads as convolution.cu; stores y, a fourth of f(z), and a byte for each element of it. Neighbouring
 //           threads copy neighbouring taps of x, and store neighbouring filters
 // Edges:    as convolution.cu. Where out_height or out_width is odd, a window of 'same' has only what lies inside, and
@@ -114,7 +114,7 @@ struct StoreMaxima {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution_pooling(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
                         REAL* __restrict__ y, REAL* __restrict__ saved, unsigned char* __restrict__ winner,
                         Index pooled_height, Index pooled_width, Index images, GEOMETRY) {

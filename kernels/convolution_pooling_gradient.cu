@@ -66,7 +66,7 @@ struct PooledOutputColumns {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution_pooling_input_gradient(const REAL* __restrict__ dy, const REAL* __restrict__ saved,
                                        const unsigned char* __restrict__ winner, const REAL* __restrict__ w,
                                        REAL* __restrict__ dx, REAL* __restrict__ partial, Index pooled_height,
@@ -79,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     input_gradient(tiles, rows, dz, dz.by(), w, g, images, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution_pooling_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy,
                                         const REAL* __restrict__ saved, const unsigned char* __restrict__ winner,
                                         REAL* __restrict__ dw, REAL* __restrict__ db, REAL* __restrict__ partial,
