@@ -1,0 +1,60 @@
+"""How convolutions are computed: exactly, or by Winograd's products where they take them.
+
+The choice is, from strongest to weakest: `with gpunet.convolution(...)` in this thread, `gpunet.set_convolution(...)`,
+'exact'. Each op goes by the choice at the moment when it is called, the backward pass by that at its own call. A
+training step is captured for each choice by itself (training/step.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from gpunet import arguments
+
+EXACT, WINOGRAD = "exact", "winograd"
+_POLICIES = (EXACT, WINOGRAD)
+
+_local: ContextVar[str | None] = ContextVar("gpunet_convolution", default=None)
+_chosen = EXACT
+
+
+def set_convolution(policy: str) -> None:
+    """Compute convolutions by `policy`, 'exact' or 'winograd', from now on, in every thread.
+
+    'exact', the default, adds up every product of a window. 'winograd' (Lavin and Gray 2015, arXiv 1509.09308) does so
+    for the gradient of the filters, but for outputs and the gradient of the images it takes 16 products a channel where
+    these are 36 (F(2 x 2, 3 x 3)), of convolutions with 3 x 3 windows, strides and dilation of 1, one group, at least
+    64 channels and filters (128 on `cpu`) and padding of at most 2. How far results are off is told in ops/winograd.py;
+    an infinity or NaN spreads to all four pixels of a tile. ValueError for another name.
+
+    >>> set_convolution("winograd")
+    >>> set_convolution("exact")
+    """
+    global _chosen
+    _chosen = _checked("set_convolution", policy)
+
+
+@contextmanager
+def convolution(policy: str) -> Iterator[str]:
+    """Compute convolutions by `policy`, as in `set_convolution`, inside a `with` block, in this thread.
+
+    >>> with convolution("winograd"):
+    ...     current_convolution()
+    'winograd'
+    """
+    token = _local.set(_checked("convolution", policy))
+    try:
+        yield policy
+    finally:
+        _local.reset(token)
+
+
+def current_convolution() -> str:
+    """Return how convolutions are computed now, in this thread: 'exact' or 'winograd'."""
+    return _local.get() or _chosen
+
+
+def _checked(where: str, policy: str) -> str:
+    return arguments.choice(where, "policy", policy, _POLICIES)
