@@ -15,23 +15,26 @@
 //                                     0  1  0 -1
 // Layout:   w (3, 3, channels, filters); u (16, channels, filters), turned (16, filters, channels); x, saved (images,
 //           height, width, channels); v (16, tiles, channels); m (16, tiles, filters); y (images, height, width,
-//           filters), its `saved` too. The tiles of v and m are those from number `first` on, of the tiles_h x tiles_w
-//           tiles of 2 x 2 pixels of each image of y, row by row
+//           filters), its `saved` too. The tiles of v and m are whole rows of the tiles_h x tiles_w tiles of 2 x 2
+//           pixels of each image of y, from tile number `first` on; y, and its `saved`, begin with their first row of
+//           pixels, number `first_row` of all images
 // Launch:   THREADS a block. A thread transforms WIDTH neighbouring channels of one tile (of filters: of one filter or
 //           channel); neighbouring threads have neighbouring channels
 // Memory:   WIDTH elements move as one, so WIDTH divides the channels and packs are aligned; only what is turned is
 //           written one by one, neighbours by neighbouring threads. winograd_input reads a pixel for each of the up to
 //           four tiles that see it, through the caches; all else is read and written once
 // Edges:    any size >= 1, any padding, negative too; pixels of the last tiles outside y are not stored
-// Numerics: transforms are additions in a fixed order (halves are exact): the same bits at every run. An infinity or a
-//           NaN in a tile's window makes all four pixels NaN or infinite; so do finite elements whose transform
-//           overflows, above a fourth of the largest number in x
+// Numerics: transforms are additions in a fixed order (halves are exact): the same bits at every run. What sees an
+//           infinity or a NaN is not finite, as with exact sums, but may be NaN where these are infinite; and finite
+//           elements above a fourth of the largest number may overflow on the way
 // Cost:     28 flop an element of w, 32 additions a tile and channel in winograd_input, 24 and filter in
 //           winograd_output; at least 4 (4 size of x + 4 size of y) bytes for float between the transforms, written
 //           and read
 #include "activation.cuh"
 #include "dropping.cuh"
 
+// Per multiprocessor, at least: left open, the compiler aims at more, and spills registers.
+constexpr int BLOCKS = (sizeof(REAL) == 4 ? 512 : 256) / THREADS;
 constexpr int TAPS = 3, SIDE = 4;  // of a filter, and of a tile's window, along an axis
 
 // Neighbouring elements that move as one.
@@ -67,7 +70,7 @@ __device__ inline void transform_filter(const Pack (&w)[TAPS], Pack (&u)[SIDE]) 
     u[3] = w[2];
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     winograd_filters(const REAL* __restrict__ w, REAL* __restrict__ u, Index channels, Index filters, Index turned) {
     const Index thread = global_thread();
     if (thread >= channels * filters / WIDTH) return;
@@ -138,7 +141,7 @@ __device__ inline Pack read_gradient(const REAL* dy, const REAL* saved, Index of
 // sixteen times four derivatives would be much code.
 constexpr int ROWS_AT_ONCE = ACTIVATION <= LEAKY_RELU ? SIDE : 1;
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     winograd_input(const REAL* __restrict__ x, const REAL* __restrict__ saved, REAL* __restrict__ v, Index first,
                    Index tiles, Index tiles_h, Index tiles_w, Index height, Index width, Index channels, Index top,
                    Index left, REAL scale) {
@@ -175,10 +178,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     winograd_output(const REAL* __restrict__ m, const REAL* __restrict__ b, REAL* __restrict__ y,
-                    REAL* __restrict__ saved, Index first, Index tiles, Index tiles_h, Index tiles_w, Index height,
-                    Index width, Index filters, DROPPING) {
+                    REAL* __restrict__ saved, Index first, Index first_row, Index tiles, Index tiles_h, Index tiles_w,
+                    Index height, Index width, Index filters, DROPPING) {
     const Index thread = global_thread();
     if (thread >= tiles * filters / WIDTH) return;
     const Work work(thread, first, tiles_h, tiles_w, filters);
@@ -200,13 +203,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #pragma unroll
         for (int p = 0; p < 2; ++p) {
             if (work.row + p >= height || work.column + q >= width) continue;
-            const Index pixel = (work.image * height + work.row + p) * width + work.column + q;
-            const Index offset = pixel * filters + work.channel;
+            const Index row = work.image * height + work.row + p - first_row;
+            const Index offset = (row * width + work.column + q) * filters + work.channel;
             Pack result = b != nullptr ? z[p] + bias : z[p];
             if (SAVES_INPUT) write(saved + offset, result);
 #pragma unroll
             for (int e = 0; e < WIDTH; ++e) result.value[e] = activation(result.value[e]);
-            dropping.apply(result.value, offset);
+            dropping.apply(result.value, first_row * width * filters + offset);
             write(y + offset, result);
         }
     }

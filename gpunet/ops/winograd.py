@@ -29,7 +29,7 @@ TILE = 2  # pixels of the output, along each axis
 # Channels, and filters: the transforms take as long for few as for many, the products they save grow with them.
 _FEWEST_CHANNELS = {Kind.CPU: 128, Kind.CUDA: 64, Kind.EMULATED: 64}
 _MOST_PADDING = WINDOW - 1  # with more, some windows see nothing but padding
-_WORKSPACE = 2**26  # bytes of transformed windows and sums at a time, or those of one tile if that takes more
+_WORKSPACE = 2**26  # bytes of transformed windows and sums at a time, or those of one row of tiles if these are more
 
 _THREADS = 128
 
@@ -97,42 +97,50 @@ class _Finish(NamedTuple):
     drops: bool
 
 
-class _Slab(NamedTuple):
-    """Tiles that are computed together, from number `first` on; an image has `grid` of them."""
+class Slab(NamedTuple):
+    """Tiles that are computed together: whole rows, from tile number `first` on, of images of `grid` tiles each.
+
+    Of the output they are the rows of pixels `rows`, of all images' behind each other.
+    """
 
     first: int
     tiles: int
     grid: tuple[int, int]
+    rows: slice
 
 
-def slabs(shape: Shape, channels: int, itemsize: int) -> Iterator[_Slab]:
-    """Yield the slabs of an output of `shape` from images of so many `channels`, of about the same size.
-
-    Their transformed windows and sums take _WORKSPACE bytes at most, or those of one tile if that is more.
-    """
-    grid = ceil_div(shape[1], TILE), ceil_div(shape[2], TILE)
-    every = shape[0] * grid[0] * grid[1]
-    most = max(_WORKSPACE // (PLACES * (channels + shape[3]) * itemsize), 1)
-    share = ceil_div(every, ceil_div(every, most))
-    for first in range(0, every, share):
-        yield _Slab(first, min(share, every - first), grid)
+def slabs(shape: Shape, channels: int, itemsize: int) -> Iterator[Slab]:
+    """Yield the slabs of an output of `shape` from images of so many `channels`, of about the same size."""
+    images, height, width, filters = shape
+    down, across = grid = ceil_div(height, TILE), ceil_div(width, TILE)
+    most = max(_WORKSPACE // (across * PLACES * (channels + filters) * itemsize), 1)
+    share = ceil_div(images * down, ceil_div(images * down, most))
+    for first in range(0, images * down, share):
+        end = min(first + share, images * down)
+        start, stop = (line // down * height + line % down * TILE for line in (first, end))
+        yield Slab(first * across, (end - first) * across, grid, slice(start, stop))
 
 
 def _convolve(source: _Source, w: Array, turned: bool, y: Array, finish: _Finish) -> None:
     """Fill y, (N, P, Q, F), with the convolution of the source, (N, H, W, C)."""
-    device, channels, filters = device_of(y), source.arrays[0].shape[3], y.shape[3]
     u = _transformed_filters(contiguous(w), turned)
-    for slab in slabs(y.shape, channels, y.itemsize):
-        v = empty((PLACES, slab.tiles, channels), y.dtype, device)
-        m = empty((PLACES, slab.tiles, filters), y.dtype, device)
-        _transform_input(source, v, slab)
-        # Sums are never split: there are at least 16 blocks, and mostly many more.
-        product = Product(slab.tiles, filters, channels, PLACES)
-        plan = Plan(product, tiles.choose_tile(slab.tiles, filters, y.dtype), splits=1)
-        runs = Run(channels, (v,)), Run(filters, (u,))
-        args = (v, u, m, *product[:3])
-        tiles.run("winograd_products.cu", "winograd_products", plan, args, y.dtype, Activation.LINEAR, runs)
-        _transform_output(m, y, finish, slab)
+    for slab in slabs(y.shape, u.shape[1], y.itemsize):
+        _convolve_slab(source, u, y, finish, slab)
+
+
+def _convolve_slab(source: _Source, u: Array, y: Array, finish: _Finish, slab: Slab) -> None:
+    """Fill the slab's part of y; u are the transformed filters. What this takes is free again at the end."""
+    _, channels, filters = u.shape
+    v = empty((PLACES, slab.tiles, channels), y.dtype, device_of(y))
+    _transform_input(source, v, slab)
+    m = empty((PLACES, slab.tiles, filters), y.dtype, device_of(y))
+    # Sums are never split: there are at least 16 blocks, and mostly many more.
+    product = Product(slab.tiles, filters, channels, PLACES)
+    plan = Plan(product, tiles.choose_tile(slab.tiles, filters, y.dtype), splits=1)
+    runs = Run(channels, (v,)), Run(filters, (u,))
+    args = (v, u, m, *product[:3])
+    tiles.run("winograd_products.cu", "winograd_products", plan, args, y.dtype, Activation.LINEAR, runs)
+    _transform_output(m, y, finish, slab)
 
 
 def _transformed_filters(w: Array, turned: bool) -> Array:
@@ -144,7 +152,7 @@ def _transformed_filters(w: Array, turned: bool) -> Array:
     return u
 
 
-def _transform_input(source: _Source, v: Array, slab: _Slab) -> None:
+def _transform_input(source: _Source, v: Array, slab: Slab) -> None:
     """Fill v, (16, tiles, C)."""
     x, saved = source.arrays
     args = (x, saved, v, slab.first, slab.tiles, *slab.grid, *x.shape[1:], *source.pads, source.scale)
@@ -152,11 +160,12 @@ def _transform_input(source: _Source, v: Array, slab: _Slab) -> None:
     _launch("winograd_input", v.size // PLACES, args, run, source.activation, source.scale != 1)
 
 
-def _transform_output(m: Array, y: Array, finish: _Finish, slab: _Slab) -> None:
+def _transform_output(m: Array, y: Array, finish: _Finish, slab: Slab) -> None:
     """Fill the slab's part of y, and of z if it is wanted."""
-    b, z = finish.b, finish.z
-    args = (m, b, y, z, slab.first, slab.tiles, *slab.grid, *y.shape[1:], *finish.dropped)
-    run = Run(y.shape[3], tuple(array for array in (m, b, y, z) if array is not None))
+    b, z, (height, *row) = finish.b, finish.z, y.shape[1:]
+    outputs = [None if array is None else array.reshape(-1, *row)[slab.rows] for array in (y, z)]
+    args = (m, b, *outputs, slab.first, slab.rows.start, slab.tiles, *slab.grid, height, *row, *finish.dropped)
+    run = Run(y.shape[3], tuple(array for array in (m, b, *outputs) if array is not None))
     _launch("winograd_output", m.size // PLACES, args, run, finish.activation, finish.drops)
 
 

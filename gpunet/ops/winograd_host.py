@@ -1,6 +1,7 @@
 """Winograd's convolution F(2 x 2, 3 x 3) in NumPy, for ops/convolution.py; what it is, ops/winograd.py says.
 
-A block is some rows of tiles, whose transformed windows and sums stay in a core's cache or near it.
+A block is some rows of tiles. Its transforms are many short calls of NumPy, made in the thread that runs the op; the
+products between them are one long call (backend/threads.py).
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from gpunet.ops import products
 from gpunet.ops.activation import Activation, activate_host
 from gpunet.ops.convolution_host import BlockOfDz
 from gpunet.ops.im2col import Block, blocks
+from gpunet.ops.winograd import PLACES, TILE, WINDOW
 
 if TYPE_CHECKING:
     from gpunet.ops.convolution import Sizes
 
-_SIDE = 4  # of a tile's window; of its output 2
+_SIDE = TILE + WINDOW - 1  # of a tile's window
 
 
 def convolution_host(
@@ -76,12 +78,6 @@ def _convolve(
     (_, height, width, channels), (images, out_height, out_width, filters) = source, target
     down, across = ceil_div(out_height, 2), ceil_div(out_width, 2)
 
-    def compute(padded: HostArray, sums: HostArray) -> None:
-        v = _transformed_windows(padded)
-        m = empty_host((*v.shape[:-1], filters), u.dtype)
-        products.multiply(v.reshape(_SIDE**2, -1, channels), u, out=m.reshape(_SIDE**2, -1, filters))
-        _add_up(m, sums)
-
     def part(tiles: Block) -> Part:
         count, lines = tiles.size
         first, end = 2 * tiles.rows.start - pads[0], 2 * tiles.rows.stop - pads[0] + 2
@@ -91,13 +87,16 @@ def _convolve(
         padded[:, seen.start - first : seen.stop - first, columns] = rows(Block(tiles.images, seen))[
             :, :, : columns.stop - columns.start
         ]
+        v = _transformed_windows(padded)
+        m = empty_host((*v.shape[:-1], filters), u.dtype)
+        yield partial(products.multiply, v.reshape(PLACES, -1, channels), u, out=m.reshape(PLACES, -1, filters))
         sums = empty_host((count, lines, 2, across, 2, filters), u.dtype)
-        yield partial(compute, padded, sums)
+        _add_up(m, sums)
         block = Block(tiles.images, slice(2 * tiles.rows.start, min(2 * tiles.rows.stop, out_height)))
         pixels = sums.reshape(count, 2 * lines, 2 * across, filters)
         finish(block, pixels[:, : block.size[1], :out_width])
 
-    run(part(tiles) for tiles in blocks(images, down, across * _SIDE**2 * (channels + filters) * u.itemsize))
+    run(part(tiles) for tiles in blocks(images, down, across * PLACES * max(channels, filters) * u.itemsize))
 
 
 def _transformed_filters(w: HostArray) -> HostArray:
@@ -106,7 +105,7 @@ def _transformed_filters(w: HostArray) -> HostArray:
     _transform_filters(w, rows)
     u = empty_host((_SIDE, _SIDE, *w.shape[2:]), w.dtype)
     _transform_filters(rows.swapaxes(0, 1), u.swapaxes(0, 1))
-    return u.reshape(_SIDE**2, *w.shape[2:])
+    return u.reshape(PLACES, *w.shape[2:])
 
 
 def _transform_filters(w: HostArray, u: HostArray) -> None:
