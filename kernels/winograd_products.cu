@@ -14,10 +14,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     winograd_products(const REAL* __restrict__ v, const REAL* __restrict__ u, REAL* __restrict__ m, Index tiles_of_y,
                       Index n, Index k) {
     __shared__ Tiles tiles;
-    const Index place = blockIdx.y;
-    const Part part(n, k);
-    const Matrix<true, A_WIDTH, Plain> v_rows{{v}, tiles_of_y, k, k, place * tiles_of_y * k};
+    const Index place = blockIdx.y, end = (place + 1) * tiles_of_y;
+    // Rows are counted through all places: so the place is in the number of the first row, which takes no register.
+    Part part(n, k);
+    part.first_m += place * tiles_of_y;
+    const Matrix<true, A_WIDTH, Plain> v_rows{{v}, end, k, k, 0};
     const Matrix<false, B_WIDTH, Plain> u_columns{{u}, n, k, n, place * k * n};
-    const Output out{m + place * tiles_of_y * n, tiles_of_y, n, n};
+    const Output out{m, end, n, n};
     gemm(tiles, part, v_rows, u_columns, out, nullptr, Store{});
 }

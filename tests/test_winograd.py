@@ -4,7 +4,7 @@ Intermediate sums are larger than the results: for random images and filters, wi
 G (1, 3/4, 3/4, 1) and A (3 of 4 places each), the squares of a result's parts add up to C 4 (1 + 3/4 + 3/4)^2 = 25 C,
 where the window's own are 9 C. So roundings of the same relative size weigh sqrt(25 / 9) = 1.7 times as much, and there
 are more of them. Measured beside the exact kernels, for 64 to 512 channels, images of several kinds, on cpu and
-emulated, the largest error was up to 3.2 times as large. The tests allow twice what they allow exact results: 4 times
+emulated, the largest error was up to 3.1 times as large. The tests allow twice what they allow exact results: 4 times
 the error of the plain version. `test_a_bound_for_each_element` has one that needs no measurement.
 """
 
@@ -51,8 +51,6 @@ CASES: dict[str, tuple[tuple[int, int, int, int], int, Any]] = {
     "odd sizes": ((2, 7, 3, 4), 12, SAME),
     "padding of 2": ((2, 2, 3, 8), 8, ((2, 2), (2, 2))),
     "asymmetric padding": ((1, 5, 4, 4), 8, ((0, 2), (1, 0))),
-    "channels that are no packs": ((2, 4, 5, 5), 7, SAME),
-    "packs of channels, filters that are none": ((1, 4, 4, 8), 3, SAME),
     "several tiles of a product": ((3, 9, 8, 36), 40, ((1, 0), (0, 1))),
 }
 
@@ -129,8 +127,7 @@ def test_every_padding(device: Device, before: int, after: int) -> None:
 @pytest.mark.usefixtures("any_channels")
 @pytest.mark.parametrize("activation", [LINEAR, GELU])
 def test_activations(device: Device, activation: Activation) -> None:
-    for case in ("odd sizes", "channels that are no packs"):
-        _check(device, _arrays(*CASES[case]), CASES[case][2], activation)
+    _check(device, _arrays(*CASES["odd sizes"]), SAME, activation)
 
 
 @pytest.mark.usefixtures("any_channels")
@@ -191,11 +188,10 @@ def test_the_gradient_of_the_filters_is_the_exact_one(device: Device) -> None:
 
 
 @pytest.mark.usefixtures("any_channels")
-@pytest.mark.parametrize("case", ["odd sizes", "channels that are no packs"])
-def test_dropping(device: Device, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropping(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the convolution and dropout one after the other; slab by slab too."""
     geometry, dropping = Geometry(pads=SAME), Dropping(0.3, (7, 3, 2**33 + 5))
-    x, w, b, dy = checks.on(device, *_arrays(*CASES[case]))
+    x, w, b, dy = checks.on(device, *_arrays(*CASES["odd sizes"]))
     with gpunet.convolution("winograd"):
         y, saved = convolution(x, w, b, RELU, geometry)
         dropped, mask = dropout(y, *dropping)
@@ -250,6 +246,23 @@ def test_arrays_that_are_not_contiguous(device: Device) -> None:
 
 
 @pytest.mark.usefixtures("any_channels")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_that_no_pack_begins_at(device: Device, dtype: type) -> None:
+    """Elements move one by one then: the same bits."""
+    arrays = _arrays(*CASES["odd sizes"], dtype=dtype)
+    expected = _run(device, arrays, SAME)
+    flat = (checks.on(device, np.append(np.zeros(1, dtype), array)) for array in arrays)
+    x, w, b, dy = (one[1:].reshape(array.shape) for one, array in zip(flat, arrays, strict=True))
+    with gpunet.convolution("winograd"), checks.recorded_launches() as launches:
+        y, saved = convolution(x, w, b, RELU, Geometry(pads=SAME))
+        dx = convolution_input_gradient(dy, saved, w, RELU, Geometry(pads=SAME), x.shape)
+    for result, of_packs in zip((y, dx), expected, strict=True):
+        checks.assert_same_bits(result, of_packs)
+    entries = {launch.entry for launch in launches if "-DWIDTH=1" in launch.options}
+    assert device == CPU or entries == {"winograd_filters", "winograd_input", "winograd_output"}
+
+
+@pytest.mark.usefixtures("any_channels")
 def test_what_is_not_finite_is_where_exact_sums_have_it(device: Device) -> None:
     """Though a NaN may be where they have an infinity: a transform subtracts an infinite pixel from none or itself."""
     for place in np.ndindex(4, 4):
@@ -275,8 +288,9 @@ def test_which_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not serves()
     gpunet.set_convolution("winograd")
     assert serves() and serves(64, 64) and serves(kind=Kind.CPU) and serves(pads=((2, 2), (2, 2)))
-    for few in ({"channels": 63}, {"filters": 63}, {"channels": 127, "kind": Kind.CPU}, {"kernel": 2}):
+    for few in ({"channels": 60}, {"filters": 60}, {"channels": 124, "kind": Kind.CPU}, {"kernel": 2}):
         assert not serves(**few)  # type: ignore[arg-type]
+    assert not serves(channels=130) and not serves(filters=129)
     for other in ({"strides": (1, 2)}, {"dilation": (2, 1)}, {"groups": 2}, {"pads": ((0, 3), (0, 0))}):
         assert not serves(**other)  # type: ignore[arg-type]
     assert not serves(size=3) and not serves(size=1, pads=SAME)  # single rows of y

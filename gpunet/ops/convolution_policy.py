@@ -25,9 +25,12 @@ def set_convolution(policy: str) -> None:
 
     'exact', the default, adds up every product of a window. 'winograd' (Lavin and Gray 2015, arXiv 1509.09308) does so
     for the gradient of the filters, but for outputs and the gradient of the images it takes 16 products a channel where
-    these are 36 (F(2 x 2, 3 x 3)), of convolutions with 3 x 3 windows, strides and dilation of 1, one group, at least
-    64 channels and filters (128 on `cpu`) and padding of at most 2. How far results are off is told in ops/winograd.py;
-    an infinity or NaN spreads to all four pixels of a tile. ValueError for another name.
+    these are 36 (F(2 x 2, 3 x 3)). That goes for 3 x 3 windows with strides and dilation of 1, one group, padding of at
+    most 2 and at least 64 channels and filters (128 on `cpu`), both multiples of 4; all others stay exact.
+
+    Results are the same at every run, but not those of exact sums: beside float64, errors were measured to be 0.7 to
+    2.8 times as large (root mean squares; ops/winograd.py). Where exact sums are infinite they may be NaN, and elements
+    above a fourth of the largest number may overflow. ValueError for another name.
 
     >>> set_convolution("winograd")
     >>> set_convolution("exact")
