@@ -221,7 +221,8 @@ def test_same_bits_at_every_run_and_slab_by_slab(device: Device, monkeypatch: py
         monkeypatch.setattr(winograd, "_WORKSPACE", workspace)
         slabs = list(winograd.slabs((*shape[:3], filters), shape[3], 4))
         assert len(slabs) == count and sum(slab.tiles for slab in slabs) == 16
-        assert max(slab.tiles for slab in slabs) * row / 2 <= max(workspace, row)
+        largest = max(slab.tiles for slab in slabs)
+        assert largest * row / 2 <= max(workspace, row) and largest < 2 * min(slab.tiles for slab in slabs)
         for again, result in zip(_run(device, arrays, pads), first, strict=True):
             checks.assert_same_bits(again, result)
 
@@ -349,6 +350,8 @@ def test_a_block_is_of_one_thread_and_the_setting_of_all() -> None:
         assert seen() == "exact"
     gpunet.set_convolution("winograd")
     assert seen() == "winograd"
+    with gpunet.convolution("exact"):
+        assert gpunet.current_convolution() == "exact" and seen() == "winograd"
 
 
 def _model() -> Sequential:

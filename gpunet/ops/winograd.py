@@ -38,7 +38,8 @@ PLACES = 16  # of a tile's window, 4 x 4
 WINDOW = 3  # along each axis
 TILE = 2  # pixels of the output, along each axis
 
-# Channels, and filters: the transforms take as long for few as for many, the products they save grow with them.
+# Channels, and filters: a transform's work grows with one of them, the products that it saves with both. In NumPy, on
+# two threads, 64 took as long as exact sums or longer, 128 less. On a GPU nothing was measured.
 _FEWEST_CHANNELS = {Kind.CPU: 128, Kind.CUDA: 64, Kind.EMULATED: 64}
 _PACK = 4  # which divides channels and filters: products that move single elements would spill registers
 _MOST_PADDING = WINDOW - 1  # with more, some windows see nothing but padding
