@@ -18,7 +18,7 @@
 //           product (m, k) (k, n): forward (pixels of y, taps) (taps, filters); input gradient (pixels of x, taps)
 //           (taps, channels) for each of the min(stride_h, height) min(stride_w, width) phases of phases.cuh, all with
 //           as many tiles as the largest; kernel gradient (taps, pixels of y) (pixels of y, filters). STRIDED is 0
-//           where both strides are 1
+//           where both strides are 1. A multiprocessor holds FEWER_BLOCKS at least (loader.cuh)
 // Memory:   tiles go through shared memory; the windows' overlap is read from the caches. Neighbouring threads copy
 //           neighbouring channels or filters, 16 bytes at once where a group has a multiple of as many
 // Edges:    any size >= 1, any stride, dilation and (asymmetric) padding; padding is 0; extents below 2^30
@@ -29,12 +29,12 @@
 //           4 (size of x + size of w + size of y) bytes for float.
 #include "phases.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
                 REAL* __restrict__ y, REAL* __restrict__ saved, REAL* __restrict__ partial, Index images, GEOMETRY,
                 DROPPING) {
     __shared__ Tiles tiles;
-    const Geometry g = GEOMETRY_IN_INTS;
+    const Geometry g = with_known_strides(GEOMETRY_IN_INTS);
     const int group = blockIdx.y;
     const Index pixels = images * out_height * out_width;
     const Index taps = kernel_height * kernel_width * g.group_channels;
@@ -52,23 +52,23 @@ extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
     gemm(tiles, part, windows, w_columns, out, nullptr, epilogue);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution_input_gradient(const REAL* __restrict__ dy, const REAL* __restrict__ saved, const REAL* __restrict__ w,
                                REAL* __restrict__ dx, REAL* __restrict__ partial, Index images, GEOMETRY, REAL scale) {
     __shared__ Tiles tiles;
     __shared__ Rows rows;
-    const Geometry g = GEOMETRY_IN_INTS;
+    const Geometry g = with_known_strides(GEOMETRY_IN_INTS);
     const Spacing by{out_height * out_width * filters, out_width * filters, filters};
     REAL* const sums = partial != nullptr ? partial + blockIdx.z * images * height * width * channels : dx;
     input_gradient(tiles, rows, AtOffset<OutputGradient>{{dy, saved, scale}}, by, w, g, images, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy,
                                 const REAL* __restrict__ saved, REAL* __restrict__ dw, REAL* __restrict__ db,
                                 REAL* __restrict__ partial, Index with_bias, Index images, GEOMETRY, REAL scale) {
     __shared__ Tiles tiles;
-    const Geometry g = GEOMETRY_IN_INTS;
+    const Geometry g = with_known_strides(GEOMETRY_IN_INTS);
     const int group = blockIdx.y;
     const Index pixels = images * out_height * out_width;
     const Index taps = kernel_height * kernel_width * g.group_channels;

@@ -1,27 +1,36 @@
-// Convolution of images with few channels, as in a first layer: forward with bias and activation, and the gradient of
-// the filters and the bias. It has so few taps that reading and writing y matters most, not arithmetic.
+// Convolution of images with few channels, as in a first layer: forward with bias and activation, without and with
+// max-pooling by 2 x 2 behind it, and the gradient of the filters and the bias. It has so few taps that reading and
+// writing y matters most, not arithmetic.
 //
-// Math:     that of convolution.cu without groups; for the gradient, if POOLED, that of convolution_pooling_gradient.cu
-// Layout:   as convolution.cu; if POOLED, dy, saved and winner as convolution_pooling_gradient.cu. `partial` holds, per
-//           slab of pixels, dw and db behind each other; null if there is one slab only, and dw and db are null else
+// Math:     that of convolution.cu without groups; convolution_few_channels_pooling: that of convolution_pooling.cu;
+//           for the gradient, if POOLED, that of convolution_pooling_gradient.cu
+// Layout:   as convolution.cu; with pooling, y, saved and winner as convolution_pooling.cu, and, if POOLED, dy, saved
+//           and winner as convolution_pooling_gradient.cu. `partial` holds, per slab of pixels, dw and db behind each
+//           other; null if there is one slab only, and dw and db are null else
 // Launch:   a thread computes 4 filters; `lanes` (1, 2, 4 or 8) neighbouring threads neighbouring ones, so that a block
 //           has 4 lanes filters; a grid's blocks are numbered (pixels, filters).
 //           convolution_few_channels: THREADS = PIXELS / 4 lanes at most; a block computes PIXELS pixels, a thread 4
+//           convolution_few_channels_pooling: the same, where a thread's 4 pixels are a window of the pooling, and
+//           neighbouring threads have neighbouring windows
 //           convolution_few_channels_kernel_gradient: a block adds up `slab_tiles` tiles of `tile` pixels; a thread
 //           TAPS taps of 4 filters over the quads of a tile that are its lane's: threads are (lane of pixels, group of
 //           TAPS taps, filters), as many as that takes; lanes of pixels are added up in a fixed order
 // Memory:   x under every tap of a block's pixels, zeros of the padding included, and w or dz go through shared
 //           memory: `taps`, or whole groups of TAPS, times pixels elements of x, and 4 lanes times taps of w or 4 lanes
-//           times pixels of dz. dz is read and computed once; y is written once, 16 bytes at once where WIDTH allows
-// Edges:    any size >= 1 but at most MOST_TAPS taps; any stride, dilation and padding; padding is 0 times w
-// Numerics: forward fma over (r, s, c), the same bits as convolution.cu. Gradient: fma over at most 512 pixels, then
-//           trees over lanes, then over slabs in order (finish.cu); no atomics: the same bits at every run
-// Cost:     2 images out_height out_width taps filters flop each; at least 4 (size of x + size of w + size of y) bytes
-//           for float
+//           times pixels of dz. dz is read and computed once; y is written once, 16 bytes at once where WIDTH allows.
+//           With pooling that is a fourth of f(z), and a byte for each element of it
+// Edges:    any size >= 1 but at most MOST_TAPS taps; any stride, dilation and padding; padding is 0 times w. Windows
+//           of the pooling at odd edges, NaN, and what may be null: as convolution_pooling.cu
+// Numerics: forward fma over (r, s, c), the same bits as convolution.cu and convolution_pooling.cu. Gradient: fma over
+//           at most 512 pixels, then trees over lanes, then over slabs in order (finish.cu); no atomics: the same bits
+//           at every run
+// Cost:     2 images out_height out_width taps filters flop each, and 3 comparisons a window; at least
+//           4 (size of x + size of w + size of y) bytes for float, and the size of y if there is a winner
 #include "direct.cuh"
+#include "maximum.cuh"
 
 constexpr int FILTERS = 4;  // of a thread
-constexpr int QUAD = 4;     // neighbouring pixels of a thread
+constexpr int QUAD = 4;     // neighbouring pixels of a thread, or those of a window of the pooling
 // Packs of dz that a thread computes at the same time, and their filters: more f' of doubles would spill registers.
 constexpr int UNROLLED = sizeof(REAL) == 4 ? 4 : 1, STAGED = 16 / sizeof(REAL);
 
@@ -30,6 +39,10 @@ struct Tables {
     Window windows[PIXELS];
     Tap taps[MOST_TAPS + TAPS - 1];
 };
+
+__device__ inline Window window_if(bool exists, const Geometry& g, const Pixel& pixel) {
+    return exists ? window_of(g, pixel) : Window{0, OUTSIDE, OUTSIDE};
+}
 
 // Fill x_taps (taps, tile) with x under the taps of a tile of pixels, 0 in the padding.
 __device__ inline void stage_windows(REAL* x_taps, const REAL* x, const Geometry& g, const Tables& tables, int tile,
@@ -50,6 +63,50 @@ __device__ inline void stage_windows(REAL* x_taps, const REAL* x, const Geometry
     }
 }
 
+// What a block computes forward: PIXELS pixels and `block_filters` filters; and of these a thread's, a quad of pixels
+// and FILTERS filters, of which `count` exist.
+struct Share {
+    Index first_pixel;
+    int block_filters, first_filter, quad, filter, count;
+
+    __device__ inline Share(const Geometry& g, int lanes) : block_filters(FILTERS * lanes) {
+        const Index filter_blocks = ceil_div(g.filters, block_filters);
+        first_pixel = blockIdx.x / filter_blocks * PIXELS;
+        first_filter = blockIdx.x % filter_blocks * block_filters;
+        quad = threadIdx.x / lanes * QUAD;
+        filter = first_filter + threadIdx.x % lanes * FILTERS;
+        count = g.filters - filter;
+    }
+};
+
+// Add up the products of a thread's quad. The windows of `tables` are there after the next barrier; x_taps is dynamic
+// shared memory.
+__device__ inline void add_taps(REAL (&sum)[QUAD][FILTERS], const REAL* x, const REAL* w, const Geometry& g,
+                                const Share& share, Tables& tables, REAL* x_taps) {
+    const int taps = g.taps(), block_filters = share.block_filters;
+    REAL* const w_taps = x_taps + taps * PIXELS;
+    for (int i = threadIdx.x; i < taps; i += blockDim.x) tables.taps[i] = tap_of(g, i);
+    for (int i = threadIdx.x; i < taps * block_filters; i += blockDim.x) {
+        const int tap = i / block_filters, filter = share.first_filter + i - tap * block_filters;
+        w_taps[i] = filter < g.filters ? w[static_cast<Index>(tap) * g.filters + filter] : REAL(0);
+    }
+    __syncthreads();
+    stage_windows(x_taps, x, g, tables, PIXELS, taps);
+    __syncthreads();
+
+    const REAL* const w_filters = w_taps + share.filter - share.first_filter;
+#pragma unroll 3
+    for (int tap = 0; tap < taps; ++tap) {
+        const auto values = read_pack<QUAD>(x_taps + tap * PIXELS + share.quad);
+        const auto weights = read_pack<FILTERS>(w_filters + tap * block_filters);
+#pragma unroll
+        for (int i = 0; i < QUAD; ++i) {
+#pragma unroll
+            for (int e = 0; e < FILTERS; ++e) sum[i][e] = fma(values.value[i], weights.value[e], sum[i][e]);
+        }
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolution_few_channels(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
                              REAL* __restrict__ y, REAL* __restrict__ saved, Index lanes, Index images, GEOMETRY,
@@ -57,46 +114,60 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     __shared__ Tables tables;
     DYNAMIC_SHARED(REAL, x_taps);
     const Geometry g = GEOMETRY_IN_INTS;
-    const int taps = g.taps(), block_filters = FILTERS * lanes;
-    REAL* const w_taps = x_taps + taps * PIXELS;
-    const Index filter_blocks = ceil_div(filters, block_filters), pixels = images * out_height * out_width;
-    const Index first_pixel = blockIdx.x / filter_blocks * PIXELS;
-    const int first_filter = blockIdx.x % filter_blocks * block_filters;
-
+    const Share share(g, int(lanes));
+    const Index pixels = images * out_height * out_width;
     for (int i = threadIdx.x; i < PIXELS; i += blockDim.x) {
-        const bool exists = first_pixel + i < pixels;
-        tables.windows[i] = exists ? window_of(g, pixel_of(g, first_pixel + i)) : Window{0, OUTSIDE, OUTSIDE};
+        const Index pixel = share.first_pixel + i;
+        tables.windows[i] = window_if(pixel < pixels, g, pixel_of(g, pixel));
     }
-    for (int i = threadIdx.x; i < taps; i += blockDim.x) tables.taps[i] = tap_of(g, i);
-    for (int i = threadIdx.x; i < taps * block_filters; i += blockDim.x) {
-        const int tap = i / block_filters, filter = first_filter + i - tap * block_filters;
-        w_taps[i] = filter < g.filters ? w[static_cast<Index>(tap) * g.filters + filter] : REAL(0);
-    }
-    __syncthreads();
-    stage_windows(x_taps, x, g, tables, PIXELS, taps);
-    __syncthreads();
-
-    const int quad = threadIdx.x / static_cast<int>(lanes) * QUAD;
-    const int filter = threadIdx.x % static_cast<int>(lanes) * FILTERS;
     REAL sum[QUAD][FILTERS] = {};
-#pragma unroll 3
-    for (int tap = 0; tap < taps; ++tap) {
-        const auto values = *reinterpret_cast<const Pack<QUAD>*>(x_taps + tap * PIXELS + quad);
-        const auto weights = *reinterpret_cast<const Pack<FILTERS>*>(w_taps + tap * block_filters + filter);
-#pragma unroll
-        for (int i = 0; i < QUAD; ++i) {
-#pragma unroll
-            for (int e = 0; e < FILTERS; ++e) sum[i][e] = fma(values.value[i], weights.value[e], sum[i][e]);
-        }
-    }
-    const int count = g.filters - first_filter - filter;
-    if (count <= 0) return;
+    add_taps(sum, x, w, g, share, tables, x_taps);
+    if (share.count <= 0) return;
     const BiasActivation finish{b, y, saved, THIS_DROPPING};
 #pragma unroll
     for (int i = 0; i < QUAD; ++i) {
-        const Index pixel = first_pixel + quad + i;
-        if (pixel < pixels) finish(sum[i], pixel * filters + first_filter + filter, first_filter + filter, count);
+        const Index pixel = share.first_pixel + share.quad + i;
+        if (pixel < pixels) finish(sum[i], pixel * filters + share.filter, share.filter, share.count);
     }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    convolution_few_channels_pooling(const REAL* __restrict__ x, const REAL* __restrict__ w,
+                                     const REAL* __restrict__ b, REAL* __restrict__ y, REAL* __restrict__ saved,
+                                     unsigned char* __restrict__ winner, Index lanes, Index pooled_height,
+                                     Index pooled_width, Index images, GEOMETRY) {
+    __shared__ Tables tables;
+    DYNAMIC_SHARED(REAL, x_taps);
+    const Geometry g = GEOMETRY_IN_INTS;
+    const Share share(g, int(lanes));
+    const Index windows = images * pooled_height * pooled_width, first_window = share.first_pixel / QUAD;
+    for (int i = threadIdx.x; i < PIXELS; i += blockDim.x) {
+        const Index window = first_window + i / QUAD;
+        const Pixel place = pixel_of(int(pooled_height), int(pooled_width), window);
+        const Pixel pixel{place.image, 2 * place.p + i % QUAD / 2, 2 * place.q + i % 2};
+        const bool exists = window < windows && pixel.p < g.out_height && pixel.q < g.out_width;
+        tables.windows[i] = window_if(exists, g, pixel);
+    }
+    REAL sum[QUAD][FILTERS] = {};
+    add_taps(sum, x, w, g, share, tables, x_taps);
+    const Index window = first_window + share.quad / QUAD;
+    if (share.count <= 0 || window >= windows) return;
+    Pack<FILTERS> bias = {};
+    if (b != nullptr) bias = read<FILTERS>(b + share.filter, share.count);
+    Maximum<FILTERS> best;
+#pragma unroll
+    for (int i = 0; i < QUAD; ++i) {
+        if (tables.windows[share.quad + i].h == OUTSIDE) continue;
+        Pack<FILTERS> z;
+#pragma unroll
+        for (int e = 0; e < FILTERS; ++e) z.value[e] = b != nullptr ? sum[i][e] + bias.value[e] : sum[i][e];
+        best.meet(z, i);
+    }
+    const Index offset = window * filters + share.filter;
+    write(y + offset, best.y.value, share.count);
+    if (winner == nullptr) return;  // nor is z wanted
+    write(winner + offset, best.winner.value, share.count);
+    if (SAVES_INPUT) write(saved + offset, best.z.value, share.count);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
@@ -131,7 +202,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         for (int i = threadIdx.x; i < tile_pixels; i += blockDim.x) {
             const Pixel pixel = pixel_of(g, first + i);
             const bool exists = first + i < pixels;
-            tables.windows[i] = exists ? window_of(g, pixel) : Window{0, OUTSIDE, OUTSIDE};
+            tables.windows[i] = window_if(exists, g, pixel);
             outputs[i] = exists ? dz.place(pixel) : OutputGradient::Place{-1, 0};
         }
         __syncthreads();  // the tables are complete, and the tile before is not read any more

@@ -10,7 +10,7 @@
 //           ('same'), and so is pooled_width
 // Launch:   THREADS a block, a block per tile of BM x BN and group: grid (tiles, groups). The product is (rows, taps)
 //           (taps, filters), where the rows are the elements of the windows, and a thread has whole windows; k is not
-//           split
+//           split. A multiprocessor holds FEWER_BLOCKS at least (loader.cuh)
 // Memory:   reads as convolution.cu; stores y, a fourth of f(z), and a byte for each element of it. Neighbouring
 //           threads copy neighbouring taps of x, and store neighbouring filters
 // Edges:    as convolution.cu. Where out_height or out_width is odd, a window of 'same' has only what lies inside, and
@@ -20,6 +20,7 @@
 //           so many taps the bits are those of convolution.cu and pooling.cu
 // Cost:     that of convolution.cu, and 3 comparisons a window; at least 4 (size of x + size of w) + 5 (size of y)
 //           bytes for float
+#include "maximum.cuh"
 #include "windows.cuh"
 
 constexpr int WINDOW = 4;
@@ -63,25 +64,6 @@ struct Nowhere {
     static constexpr bool GROWS = false;
 };
 
-// A pack of filters of one window: the greatest y so far, its z and its number.
-struct Maximum {
-    PackN y, z;
-    Pack<PACK_N, unsigned char> winner;
-
-    __device__ inline void meet(const PackN& other, int number) {
-#pragma unroll
-        for (int e = 0; e < PACK_N; ++e) {
-            const REAL value = activation(other.value[e]);
-            const REAL best = y.value[e];
-            if (number == 0 || (!(value <= best) && best == best)) {  // the first, greater, or the first NaN
-                y.value[e] = value;
-                z.value[e] = other.value[e];
-                winner.value[e] = static_cast<unsigned char>(number);
-            }
-        }
-    }
-};
-
 // What becomes of finished sums: z = sum + b, y = f(z), and the maximum of each window. b may be null.
 struct StoreMaxima {
     const REAL* b;
@@ -106,8 +88,9 @@ struct StoreMaxima {
             }
         }
     }
-    __device__ inline Maximum maximum(const REAL (&sum)[TM][TN], int i, int j, Index n, bool below, bool right) const {
-        Maximum best;
+    __device__ inline Maximum<PACK_N> maximum(const REAL (&sum)[TM][TN], int i, int j, Index n, bool below,
+                                              bool right) const {
+        Maximum<PACK_N> best;
         PackN bias = {};
         if (b != nullptr) bias = load_pack(b + n, columns - n);
 #pragma unroll
@@ -123,7 +106,7 @@ struct StoreMaxima {
         }
         return best;
     }
-    __device__ inline void store(Index offset, Index n, const Maximum& best) const {
+    __device__ inline void store(Index offset, Index n, const Maximum<PACK_N>& best) const {
         store_pack(y + offset, best.y, columns - n);
         if (winner == nullptr) return;  // nor is z wanted
         store_pack(winner + offset, best.winner, columns - n);
@@ -131,7 +114,7 @@ struct StoreMaxima {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution_pooling(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b,
                         REAL* __restrict__ y, REAL* __restrict__ saved, unsigned char* __restrict__ winner,
                         Index pooled_height, Index pooled_width, Index images, GEOMETRY) {

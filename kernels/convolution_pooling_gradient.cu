@@ -66,27 +66,27 @@ struct PooledOutputColumns {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution_pooling_input_gradient(const REAL* __restrict__ dy, const REAL* __restrict__ saved,
                                        const unsigned char* __restrict__ winner, const REAL* __restrict__ w,
                                        REAL* __restrict__ dx, REAL* __restrict__ partial, Index pooled_height,
                                        Index pooled_width, Index images, GEOMETRY) {
     __shared__ Tiles tiles;
     __shared__ Rows rows;
-    const Geometry g = GEOMETRY_IN_INTS;
+    const Geometry g = with_known_strides(GEOMETRY_IN_INTS);
     const PixelsOfPooledOutput dz{{dy, saved}, winner, {int(pooled_height), int(pooled_width)}, g.filters};
     REAL* const sums = partial != nullptr ? partial + blockIdx.z * images * height * width * channels : dx;
     input_gradient(tiles, rows, dz, dz.by(), w, g, images, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, STAGED_BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FEWER_BLOCKS)
     convolution_pooling_kernel_gradient(const REAL* __restrict__ x, const REAL* __restrict__ dy,
                                         const REAL* __restrict__ saved, const unsigned char* __restrict__ winner,
                                         REAL* __restrict__ dw, REAL* __restrict__ db, REAL* __restrict__ partial,
                                         Index with_bias, Index pooled_height, Index pooled_width, Index images,
                                         GEOMETRY) {
     __shared__ Tiles tiles;
-    const Geometry g = GEOMETRY_IN_INTS;
+    const Geometry g = with_known_strides(GEOMETRY_IN_INTS);
     const int group = blockIdx.y;
     const Index pixels = images * out_height * out_width;
     const Index taps = kernel_height * kernel_width * g.group_channels;

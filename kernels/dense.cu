@@ -8,16 +8,18 @@
 // Layout:   x, dx (m, k); w, dw (k, n); b, db (n); y, dy, saved (m, n); all row by row. `partial` is the workspace of a
 //           split sum, one output (for dense_kernel_gradient dw and db behind each other) per split; null if there is
 //           one split only, and the outputs are null else.
-// Launch:   THREADS a block, a block per tile of BM x BN outputs and split: grid (tiles, 1, splits)
-// Memory:   tiles of A and B go through shared memory (two halves each); an input element is read once per tile of the
-//           other operand's lines: x n / BN times, w m / BM times; 16 bytes at once where rows have a multiple of them
+// Launch:   THREADS a block, a block per tile of BM x BN outputs and split: grid (tiles, 1, splits). A multiprocessor
+//           holds MOST_BLOCKS at least (loader.cuh); FEWER_BLOCKS where elements are dropped, or activations
+//           differentiated as they are read, and before compute capability 8.0
+// Memory:   tiles of A and B go through shared memory; an input element is read once per tile of the other operand's
+//           lines: x n / BN times, w m / BM times; 16 bytes at once where rows have a multiple of them
 // Edges:    any m, n, k >= 1; loaders give 0 outside, outputs outside are not stored. b, saved, db may be null.
 // Numerics: fma in chunks of CHUNK (gemm.cuh); splits are added in order by finish.cu; no atomics: the same bits at
 //           every run
 // Cost:     2 m n k flop each; at least 4 (m k + k n + m n) bytes for float
 #include "layer.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, FORWARD_BLOCKS)
     dense(const REAL* __restrict__ x, const REAL* __restrict__ w, const REAL* __restrict__ b, REAL* __restrict__ y,
           REAL* __restrict__ saved, REAL* __restrict__ partial, Index m, Index n, Index k, DROPPING) {
     __shared__ Tiles tiles;

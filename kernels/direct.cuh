@@ -1,5 +1,5 @@
-// What the convolutions that are no matrix product (few channels, small groups) share: the geometry, packs of
-// neighbouring elements, dz as it is read, what becomes of a finished sum, and how threads add theirs up.
+// What the convolutions that are no matrix product (few channels, small groups) share: how packs are read, where
+// windows lie, dz as it is read, what becomes of a finished sum, and how threads add theirs up.
 //
 // WIDTH, how many neighbouring elements move as one, ACTIVATION, DROPS, POOLED (whether dy is that of maxima over 2 x 2
 // pixels) and TAPS (of a filter gradient, how many of a filter's a thread sums up) come from
@@ -7,15 +7,11 @@
 // included, and every stride is below 2^30. So are the elements of one image.
 #include "activation.cuh"
 #include "dropping.cuh"
+#include "geometry.cuh"
+#include "packs.cuh"
 
 // Per multiprocessor, at least: left open, the compiler aims at more, and spills registers.
 constexpr int BLOCKS = sizeof(REAL) == 4 ? 2 : 1;
-
-// Neighbouring elements that a thread holds. More than 16 bytes move in parts.
-template <int COUNT, class T = REAL>
-struct alignas(COUNT * sizeof(T) < 16 ? COUNT * sizeof(T) : 16) Pack {
-    T value[COUNT];
-};
 
 // Read or write the first `count` of COUNT elements, WIDTH at once; what is not read is 0. With a WIDTH above 1 packs
 // are aligned and `count`, where it is not beyond COUNT, a multiple of it: convolution_direct.py sees to that.
@@ -26,61 +22,38 @@ __device__ inline Pack<COUNT, T> read(const T* source, int count) {
 #pragma unroll
     for (int i = 0; i < COUNT; i += STEP) {
         if (i < count) {
-            const Pack<STEP, T> part = *reinterpret_cast<const Pack<STEP, T>*>(source + i);
+            const Pack<STEP, T> part = read_pack<STEP>(source + i);
 #pragma unroll
             for (int e = 0; e < STEP; ++e) pack.value[i + e] = part.value[e];
         }
     }
     return pack;
 }
-template <int COUNT>
-__device__ inline void write(REAL* target, const REAL (&values)[COUNT], int count) {
+template <int COUNT, class T>
+__device__ inline void write(T* target, const T (&values)[COUNT], int count) {
     constexpr int STEP = WIDTH < COUNT ? WIDTH : COUNT;
 #pragma unroll
     for (int i = 0; i < COUNT; i += STEP) {
         if (i < count) {
-            Pack<STEP> part;
+            Pack<STEP, T> part;
 #pragma unroll
             for (int e = 0; e < STEP; ++e) part.value[e] = values[i + e];
-            *reinterpret_cast<Pack<STEP>*>(target + i) = part;
+            *reinterpret_cast<Pack<STEP, T>*>(target + i) = part;
         }
     }
 }
 
-// Sizes of a convolution.
-struct Geometry {
-    int height, width, channels;         // of x
-    int out_height, out_width, filters;  // of y
-    int kernel_height, kernel_width, stride_h, stride_w, dilation_h, dilation_w;
-    int top, left;                      // padding
-    int group_channels, group_filters;  // channels and filters of one group
-
-    __device__ inline int taps() const { return kernel_height * kernel_width * group_channels; }
-};
-
-// They as kernels take them; integers of the launch are Index.
-#define GEOMETRY                                                                                              \
-    Index height, Index width, Index channels, Index out_height, Index out_width, Index filters,              \
-        Index kernel_height, Index kernel_width, Index stride_h, Index stride_w, Index dilation_h,            \
-        Index dilation_w, Index top, Index left, Index groups
-#define GEOMETRY_IN_INTS                                                                                      \
-    {                                                                                                         \
-        int(height), int(width), int(channels), int(out_height), int(out_width), int(filters),                \
-            int(kernel_height), int(kernel_width), int(stride_h), int(stride_w), int(dilation_h),             \
-            int(dilation_w), int(top), int(left), int(channels / groups), int(filters / groups)               \
-    }
-
-// A 64-bit division takes four times as long as a 32-bit one, and numbers are seldom that large.
-__device__ inline Index quotient(Index a, int b) { return a <= 0x7fffffff ? int(a) / b : a / b; }
-
-// Pixel (p, q) of an image of y.
+// Pixel (p, q) of an image of y, or of another one.
 struct Pixel {
     int image, p, q;
 };
+__device__ inline Pixel pixel_of(int rows, int columns, Index number) {
+    const Index row = quotient(number, columns);
+    const Index image = quotient(row, rows);
+    return {int(image), int(row - image * rows), int(number - row * columns)};
+}
 __device__ inline Pixel pixel_of(const Geometry& g, Index number) {
-    const Index row = quotient(number, g.out_width);
-    const Index image = quotient(row, g.out_height);
-    return {int(image), int(row - image * g.out_height), int(number - row * g.out_width)};
+    return pixel_of(g.out_height, g.out_width, number);
 }
 // The pixel that comes `step` pixels after another; by carries, without divisions.
 __device__ inline Pixel add(const Geometry& g, Pixel pixel, const Pixel& step) {
@@ -98,9 +71,7 @@ __device__ inline Pixel add(const Geometry& g, Pixel pixel, const Pixel& step) {
     return pixel;
 }
 
-// Where a window of x begins, or a tap lies in it: what it adds to an element's offset, and coordinates. OUTSIDE as
-// a coordinate leaves the image whatever is added to it.
-constexpr int OUTSIDE = -(1 << 30);
+// Where a window of x begins, or a tap lies in it: what it adds to an element's offset, and coordinates.
 struct Window {
     Index offset;
     int h, w;

@@ -5,71 +5,15 @@
 // tile is enough. Each thread keeps TM x TN sums in registers. What differs between Dense, convolution and their
 // gradients is only where elements come from (the operands) and what happens to a finished sum (the epilogue).
 //
-// An operand presents A or B as elements (line, k), where the line is m for A and n for B. It is a class with
-//     K_RUNS                  whether neighbours in memory are neighbours along k (else along the line): neighbouring
-//                             threads copy neighbours in memory
-//     Line line(Index i)      what line i contributes to addresses; each thread asks once, before the loop
-//     Step step(Index k)      what k contributes
-//     void advance(Step&)     moves on by BK, without divisions
-//     WIDTH                   how many neighbours in memory move as one: A_WIDTH or B_WIDTH
-//     load(line, step)        the pack of so many elements that begins there; 0 where the line or k lies outside
-//     IS_MEMORY               whether elements are wanted as they lie in memory. If so, there are, to copy them without
-//                             registers between (ptx.cuh):
-//     is_inside(line, step)   whether the pack is not 0, and
-//     address(line, step)     where it lies then
-//
-// Runs of memory are a multiple of WIDTH elements long, and packs are aligned: gpunet/ops/tiles.py sees to it.
-//
 // An epilogue is called with packs of neighbouring sums of one row and stores them.
 //
 // BM, BN, BK, TM, TN, STAGES, A_WIDTH, B_WIDTH come from gpunet/ops/tiles.py. Rounding: a sum is a chain of at most CHUNK
 // fma; longer sums are chains of such chains, added up in memory by the thread that owns the element. So the error
 // grows with CHUNK + k / CHUNK, as in a blocked BLAS, not with k.
-#include "common.cuh"
-#include "ptx.cuh"
+#include "loader.cuh"
 
-constexpr int THREADS_M = BM / TM;
-constexpr int THREADS_N = BN / TN;
-constexpr int THREADS = THREADS_M * THREADS_N;
-// Blocks that a multiprocessor shall hold at least: these leave a thread 128 registers (255 of doubles, which take two
-// each). Where elements pass through registers that is too few, and half as many blocks must do.
-constexpr int COPYING_BLOCKS = (sizeof(REAL) == 4 ? 512 : 256) / THREADS;
-constexpr int STAGED_BLOCKS = (COPYING_BLOCKS + 1) / 2;
-constexpr int BLOCKS = ASYNC_COPIES ? COPYING_BLOCKS : STAGED_BLOCKS;
-constexpr int DEPTH = ASYNC_COPIES ? STAGES : 2;  // tiles in shared memory; registers hold one only on its way to there
 constexpr int CHUNK = 512;
 constexpr int CHUNK_TILES = CHUNK / BK;
-static_assert(BM % TM == 0 && BN % TN == 0 && CHUNK % BK == 0, "tile sizes must divide each other");
-static_assert(BN <= THREADS, "column sums need a thread per column");
-
-// Neighbouring elements that move as one: at most 16 bytes, the widest access to memory.
-template <int COUNT, class T = REAL>
-struct alignas(COUNT * sizeof(T)) Pack {
-    T value[COUNT];
-};
-template <int COUNT, class T>
-__device__ inline Pack<COUNT, T> read_pack(const T* source) {
-    return *reinterpret_cast<const Pack<COUNT, T>*>(source);
-}
-constexpr int WIDEST = 16 / sizeof(REAL);
-constexpr int PACK_M = TM < WIDEST ? TM : WIDEST;
-constexpr int PACK_N = TN < WIDEST ? TN : WIDEST;
-using PackN = Pack<PACK_N>;
-static_assert(TM % PACK_M == 0 && TN % PACK_N == 0, "a thread's tile must be whole packs");
-
-// A row of a tile in shared memory is one k. The padding keeps rows aligned for packs and lets threads that copy along
-// k write to different banks.
-constexpr int PAD = 4;
-struct alignas(16) Stage {
-    REAL a[BK][BM + PAD];
-    REAL b[BK][BN + PAD];
-};
-struct Tiles {
-    Stage stage[DEPTH];
-    // The tile's place in C waits here for the end of a chunk. Were it in registers, the compiler would compute the
-    // addresses of all sums before the loop, and run out of registers.
-    Index first_m, first_n;
-};
 
 // The part of the product that this block computes. grid.x counts the tiles of C, a row of tiles after the other (tiles
 // of a row read the same lines of A); grid.y counts groups of channels; grid.z counts splits of k.
@@ -92,82 +36,6 @@ struct Part {
         first_n = blockIdx.x % tiles_n * BN;
         first_k = first_tile * BK;
         tiles = left < share ? left : share;
-    }
-};
-
-// Copies tiles of LINES x BK elements of an operand to shared memory: straight where the elements are wanted as they
-// lie in memory and the GPU can, else by way of registers.
-template <class Operand, int LINES>
-struct Loader {
-    static constexpr bool K_RUNS = Operand::K_RUNS;
-    static constexpr bool STRAIGHT = ASYNC_COPIES && Operand::IS_MEMORY;
-    static constexpr int AHEAD = STRAIGHT ? DEPTH - 1 : 1;  // how many tiles are on their way at a time
-    static constexpr int WIDTH = Operand::WIDTH;
-    static constexpr int RUN = (K_RUNS ? BK : LINES) / WIDTH;   // packs of a run, along which neighbouring threads go;
-    static constexpr int RUNS = THREADS / RUN;                  // all threads together cover so many runs at a time,
-    static constexpr int ITEMS = LINES * BK / WIDTH / THREADS;  // and do that so often
-    static_assert(THREADS % RUN == 0 && ITEMS * WIDTH * THREADS == LINES * BK, "threads must cover a tile evenly");
-    using Tile = REAL[BK][LINES + PAD];
-
-    const Operand& operand;
-    typename Operand::Line line[K_RUNS ? ITEMS : 1];
-    typename Operand::Step step[K_RUNS ? 1 : ITEMS];
-    Pack<WIDTH> staged[STRAIGHT ? 1 : ITEMS] = {};
-
-    __device__ inline static int along() { return threadIdx.x % RUN * WIDTH; }
-    __device__ inline static int across(int item) { return threadIdx.x / RUN + item * RUNS; }
-
-    __device__ inline Loader(const Operand& operand, Index first_line, Index first_k) : operand(operand) {
-        if constexpr (K_RUNS) {
-            step[0] = operand.step(first_k + along());
-#pragma unroll
-            for (int i = 0; i < ITEMS; ++i) line[i] = operand.line(first_line + across(i));
-        } else {
-            line[0] = operand.line(first_line + along());
-#pragma unroll
-            for (int i = 0; i < ITEMS; ++i) step[i] = operand.step(first_k + across(i));
-        }
-    }
-
-    // Begin to copy this thread's elements of the next tile to `tile`.
-    __device__ inline void begin(Tile& tile) {
-#pragma unroll
-        for (int i = 0; i < ITEMS; ++i) {
-            const auto& own_line = line[K_RUNS ? i : 0];
-            const auto& own_step = step[K_RUNS ? 0 : i];
-            if constexpr (STRAIGHT) {
-                copy(tile, i, operand.address(own_line, own_step), operand.is_inside(own_line, own_step));
-            } else {
-                staged[i] = operand.load(own_line, own_step);
-            }
-        }
-#pragma unroll
-        for (int i = 0; i < (K_RUNS ? 1 : ITEMS); ++i) operand.advance(step[i]);
-    }
-
-    // What runs along k is turned: its elements go to different rows.
-    __device__ inline void copy(Tile& tile, int item, const REAL* source, bool reads) const {
-        if constexpr (K_RUNS) {
-#pragma unroll
-            for (int e = 0; e < WIDTH; ++e) copy_async(&tile[along() + e][across(item)], source + e, reads);
-        } else {
-            copy_async(reinterpret_cast<Pack<WIDTH>*>(&tile[across(item)][along()]),
-                       reinterpret_cast<const Pack<WIDTH>*>(source), reads);
-        }
-    }
-
-    // Do what `begin` has left to do, with the same `tile`.
-    __device__ inline void end(Tile& tile) const {
-#pragma unroll
-        for (int i = 0; i < ITEMS; ++i) {
-            if constexpr (STRAIGHT) {  // nothing
-            } else if constexpr (K_RUNS) {
-#pragma unroll
-                for (int e = 0; e < WIDTH; ++e) tile[along() + e][across(i)] = staged[i].value[e];
-            } else {
-                *reinterpret_cast<Pack<WIDTH>*>(&tile[across(i)][along()]) = staged[i];
-            }
-        }
     }
 };
 
@@ -283,73 +151,95 @@ __device__ inline PackN take_pack(const REAL (&sum)[TM][TN], int i, int j, const
     return pack;
 }
 
+// Copies and multiplications, overlapped: while one tile is multiplied, the next ones are on their way.
+template <class A, class B>
+struct Pipeline {
+    Tiles& tiles;
+    Loader<A, BM> a;
+    Loader<B, BN> b;
+    const int count;                     // of tiles; none where a split begins behind the end of its sums
+    int tile = 0;                        // the present one,
+    int number = 0, before = DEPTH - 1;  // its stage, and that of the one before, which is free
+
+    __device__ inline Pipeline(Tiles& tiles, const Part& part, const A& a, const B& b)
+        : tiles(tiles), a(a, part.first_m, part.first_k), b(b, part.first_n, part.first_k), count(int(part.tiles)) {
+#pragma unroll
+        for (int next = 0; next < DEPTH - 1; ++next) {
+            if (next < this->a.AHEAD && next < count) this->a.begin(tiles.stage[next].a);
+            if (next < this->b.AHEAD && next < count) this->b.begin(tiles.stage[next].b);
+            close_copies();
+        }
+        this->a.end(tiles.stage[0].a);
+        this->b.end(tiles.stage[0].b);
+        wait_for_copies<DEPTH - 2>();
+        __syncthreads();
+    }
+    // Call f(stage) for the present tile.
+    template <class F>
+    __device__ inline void turn(F f) {
+        const int after = number + 1 < DEPTH ? number + 1 : 0;
+        auto& next_a = tiles.stage[a.AHEAD == 1 ? after : before].a;
+        auto& next_b = tiles.stage[b.AHEAD == 1 ? after : before].b;
+        const bool more_a = tile + a.AHEAD < count, more_b = tile + b.AHEAD < count;
+        if (more_a) a.begin(next_a);
+        if (more_b) b.begin(next_b);
+        close_copies();
+        keep_order();
+        f(tiles.stage[number]);
+        if (more_a) a.end(next_a);
+        if (more_b) b.end(next_b);
+        wait_for_copies<DEPTH - 2>();
+        __syncthreads();
+        before = number;
+        number = after;
+        ++tile;
+    }
+};
+
+// Add a chunk of sums to its earlier ones in memory, if there are `chunks` before it, and begin a new one.
+template <class C>
+__device__ inline void put_chunk(const Tiles& tiles, const C& c, REAL (&sum)[TM][TN], bool chunks) {
+    c.for_each_pack(tiles, [&](int i, int j, Index m, Index n) {
+        REAL* const memory = c.data + c.offset(m, n);
+        store_pack(memory, take_pack(sum, i, j, memory, c.columns - n, chunks), c.columns - n);
+#pragma unroll
+        for (int e = 0; e < PACK_N; ++e) sum[i][j + e] = 0;
+    });
+}
+
 // Add this block's part of C = A B to `sum`, but for all chunks before the last, which are in c's memory. If
 // `column_sums` is not null, the blocks of C's first row of tiles also store the sum over k of B(k, n) there, at n.
 // `column_sums` and `c` are those of the block's split.
 template <class A, class B, class C>
 __device__ inline void add_products(Tiles& tiles, const Part& part, const A& a, const B& b, const C& c,
                                     REAL* column_sums, REAL (&sum)[TM][TN]) {
-    Loader<A, BM> a_loader(a, part.first_m, part.first_k);
-    Loader<B, BN> b_loader(b, part.first_n, part.first_k);
-    REAL column_sum = 0;
-    const bool sums_column = column_sums != nullptr && part.first_m == 0 && threadIdx.x < BN;
-
     if (threadIdx.x == 0) {
         tiles.first_m = part.first_m;
         tiles.first_n = part.first_n;
     }
-    const int tile_count = static_cast<int>(part.tiles);
+    REAL column_sum = 0;
+    const bool sums_column = column_sums != nullptr && part.first_m == 0 && threadIdx.x < BN;
+    Pipeline<A, B> pipeline(tiles, part, a, b);
+    for (;;) {
+        const int end = C::GROWS ? min(pipeline.tile + CHUNK_TILES, pipeline.count) : pipeline.count;
+        while (pipeline.tile < end) {
+            pipeline.turn([&](const Stage& stage) {
+                multiply(stage.a, stage.b, sum);
 #pragma unroll
-    for (int tile = 0; tile < DEPTH - 1; ++tile) {
-        if (tile < a_loader.AHEAD && tile < tile_count) a_loader.begin(tiles.stage[tile].a);
-        if (tile < b_loader.AHEAD && tile < tile_count) b_loader.begin(tiles.stage[tile].b);
-        close_copies();
-    }
-    a_loader.end(tiles.stage[0].a);
-    b_loader.end(tiles.stage[0].b);
-    wait_for_copies<DEPTH - 2>();
-    __syncthreads();
-    int number = 0, before = DEPTH - 1;  // of the stage that is multiplied now, and of the one that was last
-    for (int tile = 0;;) {
-        const int chunk_end = C::GROWS ? min(tile + CHUNK_TILES, tile_count) : tile_count;
-        for (; tile < chunk_end; ++tile) {
-            const int after = number + 1 < DEPTH ? number + 1 : 0;
-            const Stage& stage = tiles.stage[number];
-            auto& next_a = tiles.stage[a_loader.AHEAD == 1 ? after : before].a;
-            auto& next_b = tiles.stage[b_loader.AHEAD == 1 ? after : before].b;
-            const bool more_a = tile + a_loader.AHEAD < tile_count, more_b = tile + b_loader.AHEAD < tile_count;
-            if (more_a) a_loader.begin(next_a);
-            if (more_b) b_loader.begin(next_b);
-            close_copies();
-            keep_order();
-            multiply(stage.a, stage.b, sum);
-            if (sums_column) {
-#pragma unroll
-                for (int k = 0; k < BK; ++k) column_sum += stage.b[k][threadIdx.x];
-            }
-            if (more_a) a_loader.end(next_a);
-            if (more_b) b_loader.end(next_b);
-            wait_for_copies<DEPTH - 2>();
-            __syncthreads();
-            before = number;
-            number = after;
+                for (int k = 0; k < BK && sums_column; ++k) column_sum += stage.b[k][threadIdx.x];
+            });
         }
-        if constexpr (C::GROWS) {
-            const bool chunks = tile > CHUNK_TILES;
+        if constexpr (!C::GROWS) {
+            break;
+        } else {
+            const bool chunks = pipeline.tile > CHUNK_TILES;
             const Index column = tiles.first_n + threadIdx.x;
             if (sums_column && column < c.columns) {
                 column_sums[column] = chunks ? column_sums[column] + column_sum : column_sum;
             }
-            if (tile == tile_count) break;
-            column_sum = 0;  // the registers start a new chunk
-            c.for_each_pack(tiles, [&](int i, int j, Index m, Index n) {
-                REAL* const memory = c.data + c.offset(m, n);
-                store_pack(memory, take_pack(sum, i, j, memory, c.columns - n, chunks), c.columns - n);
-#pragma unroll
-                for (int e = 0; e < PACK_N; ++e) sum[i][j + e] = 0;
-            });
-        } else {
-            break;
+            if (pipeline.tile >= pipeline.count) break;
+            column_sum = 0;
+            put_chunk(tiles, c, sum, chunks);
         }
     }
 }

@@ -17,7 +17,9 @@ struct Plain {
     }
 };
 
-constexpr int GRADIENT_BLOCKS = ACTIVATION == LINEAR ? BLOCKS : STAGED_BLOCKS;
+// Blocks of a multiprocessor, as in loader.cuh: dropping's random numbers need registers too.
+constexpr int FORWARD_BLOCKS = DROPS ? FEWER_BLOCKS : BLOCKS;
+constexpr int GRADIENT_BLOCKS = ACTIVATION == LINEAR ? BLOCKS : FEWER_BLOCKS;
 
 // dz = dy f'(z), computed as it is read; scaled where elements were dropped. `saved` is null for LINEAR, which does not
 // need it.

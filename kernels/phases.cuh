@@ -7,6 +7,12 @@
 // 1. A phase may have no tap at all: its sums are empty, and dx is 0 there.
 #include "windows.cuh"
 
+// Where STRIDED is 0 strides are 1, and the compiler shall know.
+__device__ inline Geometry with_known_strides(Geometry g) {
+    if (!STRIDED) g.stride_h = g.stride_w = 1;
+    return g;
+}
+
 __device__ inline int greatest_common_divisor(int a, int b) {
     while (b != 0) {
         const int rest = a % b;

@@ -4,30 +4,8 @@
 // filter column, channel). It is split by division once; after that it advances by BK, and its place in memory with it,
 // by additions and carries only. Coordinates are ints: the launch checks that every extent, padding and dilation
 // included, and every stride is below 2^30.
+#include "geometry.cuh"
 #include "layer.cuh"
-
-// Sizes of a convolution.
-struct Geometry {
-    int height, width, channels;         // of x
-    int out_height, out_width, filters;  // of y
-    int kernel_height, kernel_width, stride_h, stride_w, dilation_h, dilation_w;
-    int top, left;                      // padding
-    int group_channels, group_filters;  // channels and filters of one group
-};
-
-// They as kernels take them; integers of the launch are Index. Where STRIDED is 0 the compiler knows that strides are
-// 1.
-#define GEOMETRY                                                                                              \
-    Index height, Index width, Index channels, Index out_height, Index out_width, Index filters,              \
-        Index kernel_height, Index kernel_width, Index stride_h, Index stride_w, Index dilation_h,            \
-        Index dilation_w, Index top, Index left, Index groups
-#define GEOMETRY_IN_INTS                                                                                      \
-    {                                                                                                         \
-        int(height), int(width), int(channels), int(out_height), int(out_width), int(filters),                \
-            int(kernel_height), int(kernel_width), STRIDED ? int(stride_h) : 1, STRIDED ? int(stride_w) : 1,  \
-            int(dilation_h), int(dilation_w), int(top), int(left), int(channels / groups),                    \
-            int(filters / groups)                                                                             \
-    }
 
 // A number in three digits: (high * middles + middle) * lows + low, where high has no bound.
 struct Digits {
@@ -41,10 +19,6 @@ struct Radix {
         const Index rest = quotient(number, lows);
         const Index high = quotient(rest, middles);
         return {int(high), int(rest - high * middles), int(number - rest * lows)};
-    }
-    // A 64-bit division takes four times as long as a 32-bit one, and numbers are seldom that large.
-    __device__ static inline Index quotient(Index a, int b) {
-        return a <= 0x7fffffff ? int(a) / b : a / b;
     }
 };
 
@@ -86,13 +60,11 @@ struct Walk {
 // below 2^31, else Index.
 using TapOffset = TAP_OFFSET;
 
-// What a pixel or a tap contributes to an element's place: coordinates, and an offset in memory. OUTSIDE as a
-// coordinate leaves the image whatever is added to it.
+// What a pixel or a tap contributes to an element's place: coordinates, and an offset in memory.
 struct Place {
     Index offset;
     int h, w;
 };
-constexpr int OUTSIDE = -(1 << 30);
 
 // Along one axis, pixel i of the product sees under tap j number `first + i * stride + j * dilation` of the `size`
 // rows or columns of an image.

@@ -100,6 +100,7 @@ def _of_dense(product_class: Any, tile: Any, number: str = "9.0", operation: str
 
 CLASS = "float32 m8 n8 k8"
 RULE = "such as 'float32 m1024 n64 k256', of powers of two up to 1048576"
+NAMES = "'large', 'medium', 'tall', 'narrow', 'small'"
 MISTAKES = {
     "must be a table of gpunet tune; it is not JSON": "no table",
     "the file must be a JSON object; got []": [],
@@ -116,11 +117,9 @@ MISTAKES = {
     f"must be of classes {RULE}; got 'float32 m9 n8 k8'": _of_dense("float32 m9 n8 k8", "small"),
     f"must be of classes {RULE}; got 'float32 m0 n8 k8'": _of_dense("float32 m0 n8 k8", "small"),
     f"must be of classes {RULE}; got 'float32 m8 n8 k2097152'": _of_dense("float32 m8 n8 k2097152", "small"),
-    f"choices['dense']['9.0']['{CLASS}'] must be one of 'large', 'medium', 'narrow', 'small'; got 'huge'": _of_dense(
-        CLASS, "huge"
-    ),
+    f"choices['dense']['9.0']['{CLASS}'] must be one of {NAMES}; got 'huge'": _of_dense(CLASS, "huge"),
     "must be one of 'double medium', 'double small'; got 'small'": _of_dense("float64 m8 n8 k8", "small"),
-    "must be one of 'large', 'medium', 'narrow', 'small'; got ['small']": _of_dense(CLASS, ["small"]),
+    f"must be one of {NAMES}; got ['small']": _of_dense(CLASS, ["small"]),
 }
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gpunet.backend import emulator
 from gpunet.backend.arrays import Device, empty_like
-from gpunet.ops import im2col, tiles
+from gpunet.ops import convolution_direct, im2col, tiles
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import (
     Geometry,
@@ -54,7 +54,9 @@ CASES = {
 
 # Rows (four a window) and filters near the edges of the forward's tiles: shapes of x and w.
 EDGES = {
+    tiles.SMALL: [((1, 5, 6, 3), (2, 2, 3, 33)), ((1, 4, 8, 2), (1, 2, 2, 32))],
     tiles.NARROW: [((1, 6, 8, 2), (1, 1, 2, 31)), ((1, 8, 8, 5), (1, 1, 5, 32)), ((5, 9, 9, 2), (3, 3, 2, 17))],
+    tiles.TALL: [((9, 31, 33, 2), (1, 1, 2, 31)), ((8, 32, 32, 5), (1, 1, 5, 32))],
     tiles.MEDIUM: [((1, 6, 10, 2), (1, 1, 2, 65)), ((1, 8, 8, 5), (1, 1, 5, 64)), ((3, 10, 9, 4), (3, 3, 4, 63))],
     tiles.LARGE: [((9, 31, 33, 2), (1, 1, 2, 129)), ((8, 32, 32, 3), (1, 1, 3, 128))],
 }
@@ -173,8 +175,10 @@ def test_any_geometry(device: Device, case: Any) -> None:
     _check_in_double(device, _arrays(*case, dtype=np.float64), *case[2:], RELU)
 
 
-@pytest.mark.parametrize("tile", EDGES, ids=["narrow", "medium", "large"])
-def test_edges_of_every_tile(device: Device, tile: tiles.Tile) -> None:
+@pytest.mark.parametrize("tile", EDGES, ids=["small", "narrow", "tall", "medium", "large"])
+def test_edges_of_every_tile(device: Device, tile: tiles.Tile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where channels are few, which tests/test_convolution_direct_pooling.py is about."""
+    monkeypatch.setattr(convolution_direct, "has_few_channels", lambda sizes: False)
     padding = "same"
     for x_shape, w_shape in EDGES[tile]:
         arrays = _arrays(x_shape, w_shape, Geometry(), padding)

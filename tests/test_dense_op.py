@@ -22,6 +22,7 @@ CHUNK = 512  # of kernels/gemm.cuh: terms that one register adds up
 EDGES = {
     tiles.SMALL: [(1, 1), (1, 33), (31, 32), (32, 31), (32, 65)],
     tiles.NARROW: [(33, 1), (63, 32), (64, 31), (65, 32), (129, 7)],
+    tiles.TALL: [(8065, 32), (8192, 31)],
     tiles.MEDIUM: [(33, 33), (63, 65), (64, 64), (65, 63), (127, 129)],
     tiles.LARGE: [(1023, 1025), (1024, 897)],
 }
@@ -66,7 +67,7 @@ def _check(device: Device, case: tuple[np.ndarray, ...], activation: Activation)
         checks.assert_as_exact_as_plain(result, exact_result, plain_result)
 
 
-@pytest.mark.parametrize("tile", EDGES, ids=["small", "narrow", "medium", "large"])
+@pytest.mark.parametrize("tile", EDGES, ids=["small", "narrow", "tall", "medium", "large"])
 def test_edges_of_every_tile(device: Device, tile: tiles.Tile) -> None:
     for number, (m, n) in enumerate(EDGES[tile]):
         assert tiles.choose_tile(m, n, np.float32) == tile
@@ -77,7 +78,7 @@ def test_edges_of_every_tile(device: Device, tile: tiles.Tile) -> None:
             checks.assert_as_exact_as_plain(y, exact, oracle.dense(x, w, b, "relu"))
 
 
-@pytest.mark.parametrize("tile", EDGES, ids=["small", "narrow", "medium", "large"])
+@pytest.mark.parametrize("tile", EDGES, ids=["small", "narrow", "tall", "medium", "large"])
 def test_gradients_at_the_edges_of_every_tile(device: Device, tile: tiles.Tile) -> None:
     for number, (rows, columns) in enumerate(EDGES[tile]):
         for depth in (1, 8, 17) if rows * columns < 10_000 else (17,):

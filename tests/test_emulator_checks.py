@@ -90,6 +90,7 @@ FAULTS = {
     "overflow": ("undefined behaviour at LINE: signed integer overflow of +", 41),
     "shift": ("undefined behaviour at LINE: shift by too many bits, or of a negative number", 32),
     "copy_not_waited_for": ("uninitialised read at LINE: nothing in this block has written byte 252 of shared", 0),
+    "copied_over": ("uninitialised read at LINE: nothing in this block has written byte 252 of shared", 0),
     "newest_copy_not_waited_for": ("uninitialised read at LINE: nothing in this block has written byte 256 of", 0),
     "copy_without_barrier": ("uninitialised read at LINE: nothing in this block has written byte 252 of shared", 0),
     "copy_too_early": ("race: reads byte 124 of shared array `tile` (256 bytes) at LINE; thread (31, 0, 0) of", 32),
@@ -129,6 +130,15 @@ def test_divergence_is_reported_in_the_fast_mode_too(entry: str, x: Array) -> No
     text = message(entry, x, output(64), checked=False)
     assert text.startswith(f"faults.cu:{entry}: {what}".replace("LINE", fault_line(entry)))
     assert text.endswith(f", in block (0, 0, 0), thread ({thread}, 0, 0)")
+
+
+def test_what_a_copy_brings_is_not_there_before_the_wait_in_the_fast_mode_either(x: Array) -> None:
+    y = on_emulator(np.zeros(64, np.float32))
+    with emulator.configured(checked=False):
+        run(PLANTED / "faults.cu", "copied_over", x, y)
+    # A thread waits after it has read: those that come later read what the others' waits have brought.
+    expected = np.where(np.arange(64) < 32, np.nan, 63 - np.arange(64))
+    np.testing.assert_array_equal(to_host(y), expected)
 
 
 @pytest.mark.parametrize("order", ["forward", "reverse", 3])

@@ -8,7 +8,9 @@ import pytest
 
 from bench import kernels, nvrtc, sass
 from bench.architectures import ARCHITECTURES
+from gpunet.backend.sources import source
 from gpunet.ops import tiles
+from gpunet.ops.activation import Activation
 
 LISTING = """
 	.target	sm_90
@@ -109,6 +111,18 @@ def test_every_matrix_kernel_keeps_to_its_line() -> None:
         _, tile = kernels.TILES[row.tile]
         assert row.loop is not None and row.loop.fma == tile.bk * tile.tm * tile.tn
         assert 0 < row.bound <= 1 and 0 < row.occupancy <= 1 and row.needs.spilled == 0
+
+
+@pytest.mark.parametrize(("activation", "drops"), [(Activation.GELU, 0), (Activation.RELU, 1)])
+def test_the_largest_tile_never_spills(activation: Activation, drops: int) -> None:
+    """With what takes most registers behind the product, where spills were seen. (All others: tests/test_nvrtc.py.)"""
+    missing = nvrtc.unavailable()
+    if missing:
+        pytest.skip(missing)
+    options = [one for one in kernels.options("float", tiles.LARGE) if not one.startswith(("-DACTIV", "-DDROPS"))]
+    text, given = nvrtc.only(source("dense.cu"), {"dense"}), (f"-DACTIVATION={activation.code}", f"-DDROPS={drops}")
+    needs = nvrtc.compile_for(120, text, (*options, *given)).needs["dense"]
+    assert nvrtc.faults(120, needs, tiles.LARGE.threads, 0) == []
 
 
 def _row(registers: int, entry: str = "dense") -> kernels.Row:

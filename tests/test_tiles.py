@@ -81,10 +81,10 @@ PRODUCTS: dict[str, tuple[list[str], int, Callable[[Device], list[Array]]]] = {
     "dense, long rows": (FLOAT, 2, lambda device: _dense(device, 5, 3, 1345)),
     "double, split": (DOUBLE, 256, lambda device: _dense(device, 5, 1109, 33, np.float64)),
     "convolution, many channels": (FLOAT, 256, lambda device: _images(device, (1, 5, 6, 61), (3, 3, 61, 5), 1)),
-    "convolution, many filters": (FLOAT, 256, lambda device: _images(device, (1, 5, 6, 3), (3, 3, 3, 61), 1)),
-    "convolution, many pixels": (FLOAT, 256, lambda device: _images(device, (1, 24, 24, 3), (3, 3, 3, 5), 1)),
-    "convolution, chunks": (FLOAT, 1, lambda device: _images(device, (1, 24, 24, 3), (3, 3, 3, 5), 1)),
-    "convolution, groups": (FLOAT, 256, lambda device: _images(device, (1, 6, 7, 6), (3, 2, 3, 10), 2)),
+    "convolution, many filters": (FLOAT, 256, lambda device: _images(device, (1, 5, 6, 5), (3, 3, 5, 61), 1)),
+    "convolution, many pixels": (FLOAT, 256, lambda device: _images(device, (1, 24, 24, 5), (3, 3, 5, 5), 1)),
+    "convolution, chunks": (FLOAT, 1, lambda device: _images(device, (1, 24, 24, 5), (3, 3, 5, 5), 1)),
+    "convolution, groups": (FLOAT, 256, lambda device: _images(device, (1, 6, 7, 18), (3, 2, 9, 10), 2)),
 }
 
 

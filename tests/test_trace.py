@@ -41,7 +41,9 @@ RELU, LINEAR, GELU = Activation.RELU, Activation.LINEAR, Activation.GELU
 # What lies in gpunet/ops beside the ops: helpers of theirs, which no layer, loss or optimizer calls.
 NO_OPS = {
     "axes",
+    "choices",
     "contract",
+    "convolution_direct",
     "convolution_host",
     "convolution_pooling_host",
     "erf",

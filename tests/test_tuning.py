@@ -100,7 +100,7 @@ def test_all_products_of_a_step_are_measured_and_the_model_stays_as_it_was(devic
         ("dense_kernel_gradient", Product(5, 3, 4)),
         ("dense_kernel_gradient", Product(5, 5, 4)),
     ]
-    assert set(measured.seconds) == {"large", "medium", "narrow", "small"} and measured.default == "small"
+    assert set(measured.seconds) == {"large", "medium", "tall", "narrow", "small"} and measured.default == "small"
     assert all(min(times) > 0 for times in measured.seconds.values())
     for one, other in zip(model.get_weights(), before, strict=True):
         checks.assert_same_bits(one, other)
@@ -129,13 +129,14 @@ def test_on_a_gpu_graphs_are_timed_in_turns_by_events_of_their_stream(cupy: Fake
 
     launched = tiles.Launched("dense", tiles.plan(3, 3, 3, np.float32), "float32", (y,), (), again)
     measured = tuning.measure(launched, gpu)
-    names = ["large", "medium", "narrow", "small"]
+    names = ["large", "medium", "tall", "narrow", "small"]
     assert list(measured.seconds) == names and {len(times) for times in measured.seconds.values()} == {21}
     # The first round goes backwards, and the fake GPU takes 2, 4, 6, … milliseconds from event to event.
     for rank, name in enumerate(reversed(names)):
         assert measured.seconds[name][0] == pytest.approx(2e-3 * (rank + 1) / 20)
-        assert measured.seconds[name][1] == pytest.approx(2e-3 * (8 - rank) / 20)
-    assert [used.count(name) for name in names] == [41, 41, 41, 42]  # once for the bits, then to log and to capture 20
+        assert measured.seconds[name][1] == pytest.approx(2e-3 * (10 - rank) / 20)
+    # Once for the bits, then to log and to capture 20.
+    assert [used.count(name) for name in names] == [41, 41, 41, 41, 42]
     start = cupy.log.index("graphs: record event 0")
     assert cupy.log[start : start + 3] == [
         "graphs: record event 0",

@@ -21,6 +21,7 @@ RELU = Activation.RELU
 PRODUCTS = {
     tiles.LARGE: (1028, 20, 1020),
     tiles.MEDIUM: (68, 36, 60),
+    tiles.TALL: (8072, 36, 28),
     tiles.NARROW: (68, 36, 28),
     tiles.SMALL: (28, 36, 32),
 }
@@ -84,7 +85,7 @@ def _check_same_bits(monkeypatch: pytest.MonkeyPatch, run: Any, expected: set[tu
         checks.assert_same_bits(one, other)
 
 
-@pytest.mark.parametrize("tile", PRODUCTS, ids=["large", "medium", "narrow", "small"])
+@pytest.mark.parametrize("tile", PRODUCTS, ids=["large", "medium", "tall", "narrow", "small"])
 def test_products(device: Device, tile: tiles.Tile, monkeypatch: pytest.MonkeyPatch) -> None:
     m, k, n = PRODUCTS[tile]
     assert tiles.choose_tile(m, n, np.float32) == tile

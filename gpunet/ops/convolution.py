@@ -81,11 +81,13 @@ class Sizes:
 
     @property
     def defines(self) -> dict[str, int | str]:
-        """What the kernels' compiler is told beside the tile."""
-        return {
-            "STRIDED": int(self.geometry.strides != (1, 1)),
-            "TAP_OFFSET": "int" if self._farthest_tap < _END_OF_INT else "Index",
-        }
+        """What the compiler of kernels/phases.cuh is told beside the tile."""
+        return {"STRIDED": int(self.geometry.strides != (1, 1)), **self.offsets}
+
+    @property
+    def offsets(self) -> dict[str, str]:
+        """What the compiler of kernels/windows.cuh is told beside the tile."""
+        return {"TAP_OFFSET": "int" if self._farthest_tap < _END_OF_INT else "Index"}
 
     @property
     def _farthest_tap(self) -> int:

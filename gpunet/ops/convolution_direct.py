@@ -4,7 +4,8 @@ Their sums are so short, or groups so small, that a tile of kernels/gemm.cuh wou
 how often images are read and written. Their kernels are kernels/convolution_few_channels.cu and _grouped.cu.
 
 Every choice but that of WIDTH goes by the shape alone, so that bits do not depend on the device or on alignment.
-Results of the forward pass and of the gradient of the images have the bits of kernels/convolution.cu.
+Results of the forward pass and of the gradient of the images have the bits of kernels/convolution.cu, and with pooling
+of kernels/convolution_pooling.cu.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _THREADS = 256  # of a block, at most
 _OWN_FILTERS = 4  # of a thread: 16 bytes of float32
 _LINE = 32  # neighbouring filters of a block: 128 bytes of float32
 _PIXELS = 128  # of a block with few channels, at most
-_STRIP = 4  # pixels of a thread
+_STRIP = 4  # pixels of a thread; if it pools, those of a window
 _TAPS = 9  # of a thread that computes a gradient: 36 sums if it has 4 filters
 
 _ENOUGH_BLOCKS = 256  # about two per multiprocessor of a large GPU
@@ -45,7 +46,7 @@ _SHORTEST_SUM = 8  # below, the workspace costs more than further blocks gain
 
 
 def has_few_channels(sizes: Sizes) -> bool:
-    """Return whether the kernels for few channels take a convolution and the gradient of its filters."""
+    """Return whether the kernels for few channels take a convolution, with pooling too, and its filters' gradient."""
     few = sizes.x[3] <= _MOST_CHANNELS and sizes.taps <= _MOST_TAPS
     return sizes.geometry.groups == 1 and few and not sizes.is_dense and _fits(sizes)
 
@@ -87,17 +88,40 @@ def forward(
     """Fill y, and z if it is wanted, as `convolution` in ops/convolution.py."""
     x, w, b = contiguous(x), contiguous(w), None if b is None else contiguous(b)
     (images, rows, columns, filters), given = sizes.y, (*sizes.kernel_arguments(), *dropped)
-    own = _own_filters(sizes)
     if _is_grouped(sizes):
-        work = images * rows * ceil_div(columns, _STRIP) * ceil_div(filters, own)
+        work = images * rows * ceil_div(columns, _STRIP) * ceil_div(filters, _own_filters(sizes))
         how = _How(sizes, activation, drops, filters, (x, w, b, y, z))
         _run("", (ceil_div(work, _THREADS), _THREADS), (x, w, b, y, z, *given), y, how)
         return
-    lanes = _filter_lanes(sizes)
-    blocks = ceil_div(images * rows * columns, _PIXELS) * ceil_div(filters, lanes * own)
     how = _How(sizes, activation, drops, filters, (b, y, z))
-    args = (x, w, b, y, z, lanes, *given)
-    _run("", (blocks, lanes * _PIXELS // _STRIP), args, y, how, sizes.taps * (_PIXELS + lanes * own))
+    grid, elements = _blocks_of_pixels(sizes, images * rows * columns)
+    _run("", grid, (x, w, b, y, z, _filter_lanes(sizes), *given), y, how, elements)
+
+
+def forward_pooled(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    y: Array,
+    z: Array | None,
+    winner: Array | None,
+    activation: Activation,
+    sizes: Sizes,
+) -> None:
+    """Fill y, and z of the maxima and winner if they are wanted, of few channels, as ops/convolution_pooling.py."""
+    x, w, b = contiguous(x), contiguous(w), None if b is None else contiguous(b)
+    images, rows, columns, filters = y.shape
+    how = _How(sizes, activation, False, filters, (b, y, z, winner), is_pooled=True)
+    grid, elements = _blocks_of_pixels(sizes, images * rows * columns * _STRIP)
+    args = (x, w, b, y, z, winner, _filter_lanes(sizes), rows, columns, *sizes.kernel_arguments())
+    _run("_pooling", grid, args, y, how, elements)
+
+
+def _blocks_of_pixels(sizes: Sizes, pixels: int) -> tuple[tuple[int, int], int]:
+    """Return the grid that computes `pixels` of few channels, and how many elements of shared memory a block takes."""
+    lanes, own = _filter_lanes(sizes), _own_filters(sizes)
+    blocks = ceil_div(pixels, _PIXELS) * ceil_div(sizes.w[3], lanes * own)
+    return (blocks, lanes * _PIXELS // _STRIP), sizes.taps * (_PIXELS + lanes * own)
 
 
 def input_gradient(

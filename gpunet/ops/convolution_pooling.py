@@ -1,5 +1,7 @@
 """Convolution, activation and max-pooling by 2 x 2 as one op (kernels/convolution_pooling.cu), and its gradients.
 
+Images with few channels have a kernel of their own (convolution_direct.py).
+
 Results are those of `convolution` and `max_pooling` one after the other, bit for bit, but what lies between the two is
 never stored for the whole batch: on a device the maxima are taken where the sums end, on the CPU block by block, while
 a block is in the cache. dz, the gradient of the convolution before its activation, is computed as it is needed.
@@ -151,12 +153,15 @@ def _compute(
     if device_of(y) == CPU:
         convolution_pooling_host(x, w, b, y, z, winner, activation, sizes)
         return
+    if convolution_direct.has_few_channels(sizes):
+        convolution_direct.forward_pooled(x, w, b, y, z, winner, activation, sizes)
+        return
     rows = WINDOW * y.size // y.shape[3]
     plan = tiles.plan(rows, sizes.group_filters, sizes.taps, x.dtype, sizes.geometry.groups)
     inputs = (contiguous(x), contiguous(w))
     args = (*inputs, None if b is None else contiguous(b), y, z, winner, *y.shape[1:3], *sizes.kernel_arguments())
     runs = Run(sizes.group_channels, inputs[:1]), Run(sizes.group_filters, inputs[1:])
-    tiles.run(_FILE, "convolution_pooling", plan, args, x.dtype, activation, runs, further=sizes.defines)
+    tiles.run(_FILE, "convolution_pooling", plan, args, x.dtype, activation, runs, further=sizes.offsets)
 
 
 @op(_input_gradient_flops, unread=unread_by_gradients)

@@ -72,6 +72,7 @@ class Run(NamedTuple):
 # take twice the registers and shared memory.
 LARGE = Tile(128, 128, 8, 8, 8, 4)
 MEDIUM = Tile(64, 64, 16, 8, 4, 3)
+TALL = Tile(128, 32, 16, 8, 4, 3)
 NARROW = Tile(64, 32, 16, 4, 4, 3)
 SMALL = Tile(32, 32, 16, 4, 4, 4)
 DOUBLE_MEDIUM = Tile(64, 64, 8, 4, 4, 3)
@@ -81,6 +82,7 @@ DOUBLE_SMALL = Tile(32, 32, 8, 4, 4, 3)
 TILES = {
     "large": ("float32", LARGE),
     "medium": ("float32", MEDIUM),
+    "tall": ("float32", TALL),
     "narrow": ("float32", NARROW),
     "small": ("float32", SMALL),
     "double medium": ("float64", DOUBLE_MEDIUM),
@@ -144,6 +146,8 @@ def choose_tile(m: int, n: int, dtype: npt.DTypeLike) -> Tile:
         return LARGE
     if min(m, n) > 32:
         return MEDIUM
+    if ceil_div(m, 128) >= _ENOUGH_LARGE_TILES:
+        return TALL
     return NARROW if m > 32 else SMALL
 
 
@@ -176,7 +180,7 @@ def set_tuning(path: str | os.PathLike[str] | None) -> None:
     table of this version, FileNotFoundError for none. Without this call the file that GPUNET_TUNING names is read when
     the first matrix kernel runs.
 
-    >>> gpunet.set_tuning("tuning.json")
+    >>> gpunet.set_tuning(None)  # or the name of a file
     """
     choices.use("set_tuning", path)
 

@@ -212,6 +212,18 @@ extern "C" __global__ void copy_not_waited_for(const REAL* __restrict__ x, REAL*
     wait_for_copies<0>();
 }
 
+// What was there before is gone, and what comes is not there yet.
+extern "C" __global__ void copied_over(const REAL* __restrict__ x, REAL* __restrict__ y) {
+    __shared__ REAL tile[64];
+    tile[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    copy_async(&tile[threadIdx.x], &x[threadIdx.x], true);
+    close_copies();
+    __syncthreads();
+    y[threadIdx.x] = tile[63 - threadIdx.x];  // fault: copied_over
+    wait_for_copies<0>();
+}
+
 // The wait is for the older of two groups only.
 extern "C" __global__ void newest_copy_not_waited_for(const REAL* __restrict__ x, REAL* __restrict__ y) {
     __shared__ REAL tile[2][64];
