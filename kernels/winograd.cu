@@ -32,38 +32,38 @@
 //           and read
 #include "activation.cuh"
 #include "dropping.cuh"
+#include "geometry.cuh"
+#include "packs.cuh"
 
 // Per multiprocessor, at least: left open, the compiler aims at more, and spills registers.
 constexpr int BLOCKS = (sizeof(REAL) == 4 ? 512 : 256) / THREADS;
 constexpr int TAPS = 3, SIDE = 4;  // of a filter, and of a tile's window, along an axis
 
-// Neighbouring elements that move as one.
-struct alignas(WIDTH * sizeof(REAL)) Pack {
-    REAL value[WIDTH];
-};
-__device__ inline Pack read(const REAL* source) { return *reinterpret_cast<const Pack*>(source); }
-__device__ inline void write(REAL* target, const Pack& pack) { *reinterpret_cast<Pack*>(target) = pack; }
-__device__ inline Pack operator+(const Pack& a, const Pack& b) {
-    Pack sum;
+// Neighbouring channels, which move as one.
+using Channels = Pack<WIDTH>;
+__device__ inline Channels read(const REAL* source) { return read_pack<WIDTH>(source); }
+__device__ inline void write(REAL* target, const Channels& pack) { *reinterpret_cast<Channels*>(target) = pack; }
+__device__ inline Channels operator+(const Channels& a, const Channels& b) {
+    Channels sum;
 #pragma unroll
     for (int e = 0; e < WIDTH; ++e) sum.value[e] = a.value[e] + b.value[e];
     return sum;
 }
-__device__ inline Pack operator-(const Pack& a, const Pack& b) {
-    Pack difference;
+__device__ inline Channels operator-(const Channels& a, const Channels& b) {
+    Channels difference;
 #pragma unroll
     for (int e = 0; e < WIDTH; ++e) difference.value[e] = a.value[e] - b.value[e];
     return difference;
 }
-__device__ inline Pack half(Pack pack) {
+__device__ inline Channels half(Channels pack) {
 #pragma unroll
     for (int e = 0; e < WIDTH; ++e) pack.value[e] *= REAL(0.5);
     return pack;
 }
 
 // G times a column of three.
-__device__ inline void transform_filter(const Pack (&w)[TAPS], Pack (&u)[SIDE]) {
-    const Pack outer = w[0] + w[2];
+__device__ inline void transform_filter(const Channels (&w)[TAPS], Channels (&u)[SIDE]) {
+    const Channels outer = w[0] + w[2];
     u[0] = w[0];
     u[1] = half(outer + w[1]);
     u[2] = half(outer - w[1]);
@@ -78,17 +78,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const Index channel = turned ? thread % channels : thread / packs;
     const Index filter = (turned ? thread / channels : thread % packs) * WIDTH;
     const Index place = channel * filters + filter, size = channels * filters;
-    Pack rows[TAPS][SIDE];  // w times G transposed
+    Channels rows[TAPS][SIDE];  // w times G transposed
 #pragma unroll
     for (int r = 0; r < TAPS; ++r) {
         const REAL* const row = w + r * TAPS * size + place;
-        const Pack taps[TAPS] = {read(row), read(row + size), read(row + 2 * size)};
+        const Channels taps[TAPS] = {read(row), read(row + size), read(row + 2 * size)};
         transform_filter(taps, rows[r]);
     }
 #pragma unroll
     for (int j = 0; j < SIDE; ++j) {
-        const Pack column[TAPS] = {rows[0][j], rows[1][j], rows[2][j]};
-        Pack result[SIDE];
+        const Channels column[TAPS] = {rows[0][j], rows[1][j], rows[2][j]};
+        Channels result[SIDE];
         transform_filter(column, result);
 #pragma unroll
         for (int i = 0; i < SIDE; ++i) {
@@ -104,9 +104,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         }
     }
 }
-
-// A 64-bit division takes four times as long as a 32-bit one, and numbers are seldom that large.
-__device__ inline Index quotient(Index a, int b) { return a <= 0x7fffffff ? int(a) / b : a / b; }
 
 // What a thread transforms: the channels from `channel` on of tile number `tile` of v and m.
 struct Work {
@@ -125,10 +122,10 @@ struct Work {
 };
 
 // dz = scale dy f'(z), as in layer.cuh; `saved` is not read for LINEAR.
-__device__ inline Pack read_gradient(const REAL* dy, const REAL* saved, Index offset, REAL scale) {
-    Pack dz = read(dy + offset);
+__device__ inline Channels read_gradient(const REAL* dy, const REAL* saved, Index offset, REAL scale) {
+    Channels dz = read(dy + offset);
     if constexpr (ACTIVATION != LINEAR) {
-        const Pack z = read(saved + offset);
+        const Channels z = read(saved + offset);
 #pragma unroll
         for (int e = 0; e < WIDTH; ++e) {
             dz.value[e] = activation_gradient(DROPS ? scale * dz.value[e] : dz.value[e], z.value[e]);
@@ -152,18 +149,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const Index corner = ((work.image * height + h) * width + w) * channels + work.channel;
     v += work.tile * channels + work.channel;
     const Index size = tiles * channels;
-    Pack before[SIDE] = {}, last[SIDE] = {};  // the two rows before this one, times B
+    Channels before[SIDE] = {}, last[SIDE] = {};  // the two rows before this one, times B
 #pragma unroll(ROWS_AT_ONCE)
     for (int i = 0; i < SIDE; ++i) {
         const bool is_row = static_cast<unsigned>(h + i) < static_cast<unsigned>(height);
-        Pack d[SIDE] = {};
+        Channels d[SIDE] = {};
 #pragma unroll
         for (int j = 0; j < SIDE; ++j) {
             if (is_row && static_cast<unsigned>(w + j) < static_cast<unsigned>(width)) {
                 d[j] = read_gradient(x, saved, corner + (i * width + j) * channels, scale);
             }
         }
-        const Pack now[SIDE] = {d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]};
+        const Channels now[SIDE] = {d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]};
 #pragma unroll
         for (int j = 0; j < SIDE; ++j) {
             REAL* const target = v + j * size;
@@ -187,25 +184,25 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const Work work(thread, first, tiles_h, tiles_w, filters);
     const Index size = tiles * filters;
     m += work.tile * filters + work.channel;
-    Pack rows[SIDE][2];  // m times A
+    Channels rows[SIDE][2];  // m times A
 #pragma unroll
     for (int i = 0; i < SIDE; ++i, m += SIDE * size) {
-        const Pack m0 = read(m), m1 = read(m + size), m2 = read(m + 2 * size), m3 = read(m + 3 * size);
+        const Channels m0 = read(m), m1 = read(m + size), m2 = read(m + 2 * size), m3 = read(m + 3 * size);
         rows[i][0] = m0 + m1 + m2;
         rows[i][1] = m1 - m2 - m3;
     }
-    Pack bias = {};
+    Channels bias = {};
     if (b != nullptr) bias = read(b + work.channel);
     const Dropping dropping = THIS_DROPPING;
 #pragma unroll
     for (int q = 0; q < 2; ++q) {
-        const Pack z[2] = {rows[0][q] + rows[1][q] + rows[2][q], rows[1][q] - rows[2][q] - rows[3][q]};
+        const Channels z[2] = {rows[0][q] + rows[1][q] + rows[2][q], rows[1][q] - rows[2][q] - rows[3][q]};
 #pragma unroll
         for (int p = 0; p < 2; ++p) {
             if (work.row + p >= height || work.column + q >= width) continue;
             const Index row = work.image * height + work.row + p - first_row;
             const Index offset = (row * width + work.column + q) * filters + work.channel;
-            Pack result = b != nullptr ? z[p] + bias : z[p];
+            Channels result = b != nullptr ? z[p] + bias : z[p];
             if (SAVES_INPUT) write(saved + offset, result);
 #pragma unroll
             for (int e = 0; e < WIDTH; ++e) result.value[e] = activation(result.value[e]);
