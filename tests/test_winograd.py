@@ -25,7 +25,7 @@ from gpunet.backend import emulator
 from gpunet.backend.arrays import CPU, Array, Device, Kind, empty_like
 from gpunet.backend.random import set_random_seed
 from gpunet.networks import fusion
-from gpunet.ops import im2col, winograd
+from gpunet.ops import im2col, tiles, winograd
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import (
     Geometry,
@@ -225,6 +225,19 @@ def test_same_bits_at_every_run_and_slab_by_slab(device: Device, monkeypatch: py
         assert largest * row / 2 <= max(workspace, row) and largest < 2 * min(slab.tiles for slab in slabs)
         for again, result in zip(_run(device, arrays, pads), first, strict=True):
             checks.assert_same_bits(again, result)
+
+
+@pytest.mark.usefixtures("any_channels")
+def test_same_bits_on_every_tile(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    if device == CPU:
+        pytest.skip("cpu: has no kernels")
+    arrays, pads = _arrays(*CASES["several tiles of a product"]), CASES["several tiles of a product"][2]
+    expected = _run(device, arrays, pads)
+    for dtype, tile in tiles.TILES.values():
+        if dtype == "float32":
+            monkeypatch.setattr(tiles, "choose_tile", lambda *_, tile=tile: tile)
+            for result, of_default in zip(_run(device, arrays, pads), expected, strict=True):
+                checks.assert_same_bits(result, of_default)
 
 
 @pytest.mark.usefixtures("any_channels")
