@@ -25,11 +25,11 @@
 //           four tiles that see it, through the caches; all else is read and written once
 // Edges:    any size >= 1, any padding, negative too; pixels of the last tiles outside y are not stored
 // Numerics: transforms are additions in a fixed order (halves are exact): the same bits at every run. What sees an
-//           infinity or a NaN is not finite, as with exact sums, but may be NaN where these are infinite; and finite
-//           elements above a fourth of the largest number may overflow on the way
-// Cost:     28 flop an element of w, 32 additions a tile and channel in winograd_input, 24 and filter in
-//           winograd_output; at least 4 (4 size of x + 4 size of y) bytes for float between the transforms, written
-//           and read
+//           infinity or a NaN is not finite, as with exact sums, but may be NaN where these are infinite; and elements
+//           or results of some fraction of the largest number, a fourth in x, may overflow on the way
+// Cost:     35 flop a channel and filter in winograd_filters, 32 a tile and channel in winograd_input, 24 a tile and
+//           filter in winograd_output. For float v has 16 (size of x) bytes and m 16 (size of y), if sizes are even,
+//           which are written by one launch and read by the next
 #include "activation.cuh"
 #include "dropping.cuh"
 #include "geometry.cuh"

@@ -59,7 +59,7 @@ def serves(sizes: Sizes, kind: Kind) -> bool:
     is_plain = geometry.strides == geometry.dilation == (1, 1) and geometry.groups == 1
     is_padded_little = max(map(max, geometry.pads)) <= _MOST_PADDING
     is_deep = min(ends) >= _FEWEST_CHANNELS[kind] and not any(size % _PACK for size in ends)
-    # A row of single pixels would take more products than the exact sums.
+    # For a single row 16 products would stand against 18.
     saves = min(*sizes.y[1:3], *sizes.x[1:3]) >= TILE
     return sizes.w[:2] == (WINDOW, WINDOW) and is_plain and is_padded_little and is_deep and saves
 
