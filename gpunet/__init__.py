@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         Softmax,
     )
     from gpunet.models import Sequential, load_model
+    from gpunet.ops.convolution_policy import convolution, current_convolution, set_convolution
     from gpunet.ops.tiles import set_tuning
 
     __version__: str
@@ -79,6 +80,8 @@ __all__ = [
     "activations",
     "callbacks",
     "constraints",
+    "convolution",
+    "current_convolution",
     "current_device",
     "datasets",
     "device",
@@ -92,6 +95,7 @@ __all__ = [
     "models",
     "optimizers",
     "regularizers",
+    "set_convolution",
     "set_device",
     "set_floatx",
     "set_random_seed",
@@ -114,6 +118,7 @@ _HOMES = {
         *("ReLU", "Reshape", "Softmax"),
     ),
     "gpunet.models": ("Sequential", "load_model"),
+    "gpunet.ops.convolution_policy": ("convolution", "current_convolution", "set_convolution"),
     "gpunet.ops.tiles": ("set_tuning",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -41,10 +41,13 @@ MODULES = {
     "regularizers",
 }
 FUNCTIONS = {
+    "convolution",
+    "current_convolution",
     "current_device",
     "device",
     "get_threads",
     "load_model",
+    "set_convolution",
     "set_device",
     "set_random_seed",
     "set_threads",

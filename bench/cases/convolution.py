@@ -37,6 +37,9 @@ DEPTHWISE = (
     (32, 112, 64, 3, 64, 2, "same"),
     (32, 14, 512, 3, 512, 1, "same"),
 )
+# Enough of them, on every device, for gpunet to take Winograd's products where they are wanted. Flops are counted as
+# for exact sums all the same, so rates may exceed what the device can do.
+WINOGRADS_CHANNELS = 128
 
 
 def output_size(size: int, kernel: int, stride: int, padding: str) -> int:
@@ -63,19 +66,19 @@ def _cases() -> list[Case]:
         pads = window_pads(h, r, stride, 1, padding)
         geometry, linear = conv.Geometry((stride, stride), pads=(pads, pads), groups=groups), Activation.LINEAR
         filter_gradient = (x, dy, dy, linear, geometry, w, b)
+        forward = flops_of(conv.convolution, x, w, b, Activation.RELU, geometry), "xwby"
+        data_gradient = flops_of(conv.convolution_input_gradient, dy, dy, w, linear, geometry, x.shape), "ywx"
+        by_winograd = (r, stride) == (3, 1) and min(c, f) >= WINOGRADS_CHANNELS and groups == 1
         for op, flops, touched in (
-            ("convolution_forward", flops_of(conv.convolution, x, w, b, Activation.RELU, geometry), "xwby"),
-            (
-                "convolution_data_gradient",
-                flops_of(conv.convolution_input_gradient, dy, dy, w, linear, geometry, x.shape),
-                "ywx",
-            ),
+            ("convolution_forward", *forward),
+            ("convolution_data_gradient", *data_gradient),
             ("convolution_filter_gradient", flops_of(conv.convolution_kernel_gradient, *filter_gradient), "xywb"),
             (
                 "convolution_backward",
                 flops_of(conv.convolution_gradients, x, dy, dy, w, linear, geometry, w, b),
                 "xywxwb",
             ),
+            *((("winograd_forward", *forward), ("winograd_data_gradient", *data_gradient)) if by_winograd else ()),
         ):
             moved = float_bytes(*(size[name] for name in touched))
             cases.append(Case(op, label, sizes, flops, moved, data, quick=h == 11, has_images=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,12 @@ class GpunetSide(Side):
         dw, db = empty_like(w), empty_like(b)
         return _op(lambda: (conv.convolution_gradients(x, dy, dy, w, linear, geometry, dw, db), dw, db))
 
+    def winograd_forward(self, data: Data, sizes: Sizes) -> Op:
+        return _by_winograd(self.convolution_forward(data, sizes))
+
+    def winograd_data_gradient(self, data: Data, sizes: Sizes) -> Op:
+        return _by_winograd(self.convolution_data_gradient(data, sizes))
+
     def convolution_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
         x, w, b = self._on_device(data, "x", "w", "b")
         how = Activation.RELU, _geometry(sizes), "same"
@@ -194,6 +201,16 @@ class GpunetSide(Side):
 
 def _op(run: Callable[[], Any]) -> Op:
     return run, lambda: list(run())
+
+
+def _by_winograd(op: Op) -> Op:
+    """Return an op that does what `op` does, by Winograd's products where they are taken."""
+
+    def run(what: Callable[[], Any]) -> Any:
+        with gpunet.convolution("winograd"):
+            return what()
+
+    return partial(run, op[0]), partial(run, op[1])
 
 
 def _geometry(sizes: Sizes) -> conv.Geometry:

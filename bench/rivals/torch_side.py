@@ -162,6 +162,10 @@ class TorchSide(Side):
 
         return run, outputs
 
+    # PyTorch chooses by itself how to convolve.
+    winograd_forward = convolution_forward
+    winograd_data_gradient = convolution_data_gradient
+
     def convolution_backward(self, data: Data, sizes: Sizes) -> Op:
         run = self._gradient(data, sizes, [True, True, True])
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gpunet import arguments
 from gpunet.backend.arrays import Array, Kind, Shape, contiguous, empty
 from gpunet.backend.launch import ceil_div
-from gpunet.ops import contract, convolution_direct, dense, tiles
+from gpunet.ops import contract, convolution_direct, dense, tiles, winograd, winograd_host
 from gpunet.ops.activation import Activation, unread_by_gradients
 from gpunet.ops.convolution_host import (
     convolution_host,
@@ -171,9 +171,14 @@ def convolution(
     y = empty(sizes.y, x.dtype, device)
     z = empty(sizes.y, x.dtype, device) if activation.saves_input else None
     dropped = kernel_arguments("convolution", dropping, activation, device)
+    by_winograd = winograd.serves(sizes, device.kind)
     if device.kind is Kind.CPU:
-        convolution_host(x, w, b, y, z, activation, sizes)
+        compute = winograd_host.convolution_host if by_winograd else convolution_host
+        compute(x, w, b, y, z, activation, sizes)
         drop_host(y, dropping)
+        return y, y if z is None else z
+    if by_winograd:
+        winograd.forward(x, w, b, y, z, activation, sizes, dropped, dropping is not None)
         return y, y if z is None else z
     if sizes.is_dense:
         dense.launch_dense(x, w, b, y, z, activation, dropping, dropped)
@@ -213,9 +218,14 @@ def convolution_input_gradient(
     sizes = sizes_of(where, input_shape, w.shape, geometry)
     contract.has_shape(where, "dy", dy, sizes.y)
     contract.has_shape(where, "saved", saved, sizes.y)
+    by_winograd = winograd.serves(sizes, device.kind)
     if device.kind is Kind.CPU:
-        return input_gradient_host(dz_host(dy, saved, activation, scale), w, sizes)
+        compute = winograd_host.input_gradient_host if by_winograd else input_gradient_host
+        return compute(dz_host(dy, saved, activation, scale), w, sizes)
     dx = empty(sizes.x, dy.dtype, device)
+    if by_winograd:
+        winograd.input_gradient(dy, saved, w, dx, activation, sizes, scale)
+        return dx
     if sizes.is_dense:
         dense.launch_input_gradient(dy, saved, w, activation, dx, scale)
         return dx
@@ -288,12 +298,12 @@ def convolution_gradients(
 ) -> Array:
     """Write dw and db as `convolution_kernel_gradient` does, and return dx as `convolution_input_gradient` does.
 
-    On the CPU dz is computed once for both.
+    On the CPU dz is computed once for both, unless one of them goes by Winograd's products.
     """
     where = "convolution_gradients"
     device = contract.floats(where, x=x, dy=dy, saved=saved, w=w, dw=dw, db=db)
     sizes = _checked_sizes(where, x, dy, saved, w.shape, geometry, dw, db)
-    if device.kind is Kind.CPU:
+    if device.kind is Kind.CPU and not winograd.serves(sizes, device.kind):
         return gradients_host(x, dz_host(dy, saved, activation, scale), w, sizes, dw, db)
     convolution_kernel_gradient(x, dy, saved, activation, geometry, dw, db, scale)
     return convolution_input_gradient(dy, saved, w, activation, geometry, x.shape, scale)

@@ -101,6 +101,7 @@ OPERATIONS = frozenset(
         "convolution_pooling",
         "convolution_pooling_input_gradient",
         "convolution_pooling_kernel_gradient",
+        "winograd_products",
     }
 )
 
@@ -179,7 +180,7 @@ def set_tuning(path: str | os.PathLike[str] | None) -> None:
     table of this version, FileNotFoundError for none. Without this call the file that GPUNET_TUNING names is read when
     the first matrix kernel runs.
 
-    >>> gpunet.set_tuning(None)  # or the name of a file
+    >>> set_tuning(None)  # or the name of a file
     """
     choices.use("set_tuning", path)
 

@@ -20,6 +20,7 @@ from gpunet.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrosse
 from gpunet.metrics import Mean, Metric
 from gpunet.networks.network import Network
 from gpunet.ops.accumulation import accumulate_mean
+from gpunet.ops.convolution_policy import current_convolution
 from gpunet.ops.softmax import softmax
 from gpunet.ops.trace import BACKWARD, UPDATE, part
 from gpunet.optimizers import Optimizer
@@ -60,7 +61,8 @@ class Step:
         if batch.key is None:
             work(*batch.take())
             return
-        self._captures.run((name, batch.key), lambda: work(*batch.take()), self.optimizer.hyperparameters)
+        key = name, batch.key, current_convolution()
+        self._captures.run(key, lambda: work(*batch.take()), self.optimizer.hyperparameters)
 
     @one_blas_thread()
     def _train(self, x: Array, y: Array) -> None:
