@@ -32,7 +32,10 @@ from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import Geometry, Sizes, sizes_of
 from gpunet.ops.tiles import Tile
 
-FILES = ("dense.cu", "convolution.cu", "convolution_pooling.cu", "convolution_pooling_gradient.cu")
+FILES = (
+    *("dense.cu", "convolution.cu", "convolution_pooling.cu", "convolution_pooling_gradient.cu"),
+    "winograd_products.cu",
+)
 _REALS = {"float32": "float", "float64": "double"}
 TILES = {name: (_REALS[dtype], tile) for name, (dtype, tile) in tiles.TILES.items()}
 LINES = Path(__file__).with_name("kernels.json")

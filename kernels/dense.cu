@@ -9,8 +9,8 @@
 //           split sum, one output (for dense_kernel_gradient dw and db behind each other) per split; null if there is
 //           one split only, and the outputs are null else.
 // Launch:   THREADS a block, a block per tile of BM x BN outputs and split: grid (tiles, 1, splits). A multiprocessor
-//           holds MOST_BLOCKS at least (loader.cuh); FEWER_BLOCKS where elements are dropped, or activations
-//           differentiated as they are read, and before compute capability 8.0
+//           holds MOST_BLOCKS at least (loader.cuh); FEWER_BLOCKS where elements move one by one or are
+//           dropped, or activations differentiated as they are read, and before compute capability 8.0
 // Memory:   tiles of A and B go through shared memory; an input element is read once per tile of the other operand's
 //           lines: x n / BN times, w m / BM times; 16 bytes at once where rows have a multiple of them
 // Edges:    any m, n, k >= 1; loaders give 0 outside, outputs outside are not stored. b, saved, db may be null.

@@ -23,10 +23,11 @@ constexpr int THREADS_N = BN / TN;
 constexpr int THREADS = THREADS_M * THREADS_N;
 static_assert(BM % TM == 0 && BN % TN == 0, "a block's tile must be whole tiles of threads");
 // Blocks that a multiprocessor shall hold at least. MOST_BLOCKS leave a thread 128 registers (255 of doubles, which take
-// two each). That is too few where elements pass through registers on their way, or where windows are computed.
+// two each). That is too few where elements pass through registers on their way, or move one by one, or where windows
+// are computed.
 constexpr int MOST_BLOCKS = (sizeof(REAL) == 4 ? 512 : 256) / THREADS;
 constexpr int FEWER_BLOCKS = (MOST_BLOCKS + 1) / 2;
-constexpr int BLOCKS = ASYNC_COPIES ? MOST_BLOCKS : FEWER_BLOCKS;
+constexpr int BLOCKS = ASYNC_COPIES && A_WIDTH > 1 && B_WIDTH > 1 ? MOST_BLOCKS : FEWER_BLOCKS;
 // Tiles that shared memory holds. Only copies that need no registers can be under way for more than the next one.
 constexpr int DEPTH = ASYNC_COPIES ? STAGES : 2;
 

@@ -124,16 +124,19 @@ def test_every_kernel_keeps_to_its_line() -> None:
         assert 0 < row.bound <= 1 and 0 < row.occupancy <= 1 and row.needs.spilled == 0
 
 
-@pytest.mark.parametrize(("activation", "drops"), [(Activation.GELU, 0), (Activation.RELU, 1)])
-def test_the_largest_tile_never_spills(activation: Activation, drops: int) -> None:
-    """With what takes most registers behind the product, where spills were seen. (All others: tests/test_nvrtc.py.)"""
+@pytest.mark.parametrize(
+    "defines", [{"ACTIVATION": Activation.GELU.code}, {"DROPS": 1}, {"A_WIDTH": 1, "B_WIDTH": 1}], ids=str
+)
+def test_the_largest_tile_never_spills(defines: dict[str, int]) -> None:
+    """With what takes more registers than its line is about, where spills were seen. (Others: tests/test_nvrtc.py.)"""
     missing = nvrtc.unavailable()
     if missing:
         pytest.skip(missing)
-    options = [one for one in kernels.options("float", tiles.LARGE) if not one.startswith(("-DACTIV", "-DDROPS"))]
-    text, given = nvrtc.only(source("dense.cu"), {"dense"}), (f"-DACTIVATION={activation.code}", f"-DDROPS={drops}")
-    needs = nvrtc.compile_for(120, text, (*options, *given)).needs["dense"]
-    assert nvrtc.faults(120, needs, tiles.LARGE.threads, 0) == []
+    given = dict(option[2:].split("=") for option in kernels.options("float", tiles.LARGE)) | defines
+    options = tuple(f"-D{name}={value}" for name, value in given.items())
+    for architecture in (80, 120):
+        needs = nvrtc.compile_for(architecture, nvrtc.only(source("dense.cu"), {"dense"}), options).needs["dense"]
+        assert nvrtc.faults(architecture, needs, tiles.LARGE.threads, 0) == []
 
 
 def _row(registers: int, entry: str = "dense") -> kernels.Row:
