@@ -29,7 +29,7 @@ from gpunet.backend.sources import entry_points, source
 from gpunet.inspection.table import table
 from gpunet.ops import convolution_direct, tiles
 from gpunet.ops.activation import Activation
-from gpunet.ops.convolution import Geometry, Sizes, sizes_of
+from gpunet.ops.convolution_sizes import Geometry, Sizes, sizes_of
 from gpunet.ops.tiles import Tile
 
 FILES = (

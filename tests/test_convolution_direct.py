@@ -17,14 +17,9 @@ from gpunet.backend import emulator
 from gpunet.backend.arrays import CPU, Array, Device, empty_like
 from gpunet.ops import convolution_direct
 from gpunet.ops.activation import Activation
-from gpunet.ops.convolution import (
-    Geometry,
-    convolution,
-    convolution_input_gradient,
-    convolution_kernel_gradient,
-    sizes_of,
-)
+from gpunet.ops.convolution import convolution, convolution_input_gradient, convolution_kernel_gradient
 from gpunet.ops.convolution_pooling import convolution_pooling, convolution_pooling_kernel_gradient
+from gpunet.ops.convolution_sizes import Geometry, sizes_of
 from gpunet.ops.pooling import max_pooling, max_pooling_gradient
 from gpunet.ops.tiles import Run
 

@@ -17,8 +17,8 @@ from gpunet.backend import emulator
 from gpunet.backend.arrays import CPU, Array, Device
 from gpunet.ops import convolution_direct
 from gpunet.ops.activation import Activation
-from gpunet.ops.convolution import Geometry
 from gpunet.ops.convolution_pooling import convolution_pooling, convolution_pooling_value
+from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.tiles import Run
 
 RELU, LINEAR, GELU = Activation.RELU, Activation.LINEAR, Activation.GELU

@@ -16,13 +16,12 @@ from gpunet.backend.arrays import Device, Kind, empty_like
 from gpunet.ops import convolution_direct, im2col, tiles
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import (
-    Geometry,
-    Sizes,
     convolution,
     convolution_gradients,
     convolution_input_gradient,
     convolution_kernel_gradient,
 )
+from gpunet.ops.convolution_sizes import Geometry, Sizes
 
 RELU, LINEAR = Activation.RELU, Activation.LINEAR
 CHUNK = 512  # of kernels/gemm.cuh: terms that one register adds up
@@ -219,7 +218,7 @@ def test_offsets_beyond_an_int(device: Device, monkeypatch: pytest.MonkeyPatch) 
     results = _run(device, arrays, geometry)
     farthest = Sizes(x_shape, w_shape, arrays[3].shape, geometry)._farthest_tap
     assert farthest == (3 * 2 + 4 * 16) * 3 * 12 * 6
-    monkeypatch.setattr("gpunet.ops.convolution._END_OF_INT", farthest)
+    monkeypatch.setattr("gpunet.ops.convolution_sizes._END_OF_INT", farthest)
     with checks.recorded_launches() as launches:
         for result, expected in zip(_run(device, arrays, geometry), results, strict=True):
             checks.assert_same_bits(result, expected)

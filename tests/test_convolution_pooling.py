@@ -18,12 +18,7 @@ from gpunet.backend import emulator
 from gpunet.backend.arrays import Device, empty_like
 from gpunet.ops import convolution_direct, im2col, tiles
 from gpunet.ops.activation import Activation
-from gpunet.ops.convolution import (
-    Geometry,
-    convolution,
-    convolution_input_gradient,
-    convolution_kernel_gradient,
-)
+from gpunet.ops.convolution import convolution, convolution_input_gradient, convolution_kernel_gradient
 from gpunet.ops.convolution_pooling import (
     LONGEST_SUM,
     convolution_pooling,
@@ -32,6 +27,7 @@ from gpunet.ops.convolution_pooling import (
     convolution_pooling_kernel_gradient,
     convolution_pooling_value,
 )
+from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.pooling import max_pooling, max_pooling_gradient
 
 RELU, LINEAR, GELU = Activation.RELU, Activation.LINEAR, Activation.GELU

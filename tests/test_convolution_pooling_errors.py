@@ -10,13 +10,13 @@ import pytest
 
 from gpunet.backend.arrays import CPU, Device
 from gpunet.ops.activation import Activation
-from gpunet.ops.convolution import Geometry
 from gpunet.ops.convolution_pooling import (
     convolution_pooling,
     convolution_pooling_gradients,
     convolution_pooling_input_gradient,
     convolution_pooling_kernel_gradient,
 )
+from gpunet.ops.convolution_sizes import Geometry
 
 RELU = Activation.RELU
 

@@ -13,7 +13,8 @@ from gpunet.backend.arrays import CPU, Array, Device, device_of, empty_like
 from gpunet.backend.random import set_random_seed
 from gpunet.networks import fusion
 from gpunet.ops.activation import Activation
-from gpunet.ops.convolution import Geometry, convolution, convolution_input_gradient, convolution_kernel_gradient
+from gpunet.ops.convolution import convolution, convolution_input_gradient, convolution_kernel_gradient
+from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
 from gpunet.ops.dropout import dropout, dropout_gradient
 from gpunet.ops.dropping import Dropping

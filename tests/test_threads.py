@@ -24,13 +24,13 @@ from gpunet.backend.threads import Part, get_threads, one_blas_thread, run, set_
 from gpunet.ops.activation import Activation
 from gpunet.ops.adam import adam
 from gpunet.ops.convolution import (
-    Geometry,
     convolution,
     convolution_gradients,
     convolution_input_gradient,
     convolution_kernel_gradient,
 )
 from gpunet.ops.convolution_pooling import convolution_pooling
+from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
 from gpunet.ops.pooling import average_pooling, average_pooling_gradient, max_pooling, max_pooling_gradient
 from gpunet.recipes import RECIPES

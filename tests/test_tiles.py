@@ -19,8 +19,9 @@ from gpunet.backend.sources import entry_points, kernel_files, kernel_folder, so
 from gpunet.ops import choices, tiles
 from gpunet.ops.activation import Activation
 from gpunet.ops.choices import Key, Product
-from gpunet.ops.convolution import Geometry, convolution, convolution_gradients
+from gpunet.ops.convolution import convolution, convolution_gradients
 from gpunet.ops.convolution_pooling import convolution_pooling, convolution_pooling_gradients
+from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
 
 RELU = Activation.RELU

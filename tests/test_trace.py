@@ -26,12 +26,12 @@ from gpunet.ops.activation import Activation
 from gpunet.ops.adam import adam
 from gpunet.ops.arithmetic import add_in_place, scale, total
 from gpunet.ops.convolution import (
-    Geometry,
     convolution,
     convolution_gradients,
     convolution_input_gradient,
     convolution_kernel_gradient,
 )
+from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
 from gpunet.ops.regularization import penalty
 from gpunet.ops.sgd import sgd_momentum
@@ -45,7 +45,9 @@ NO_OPS = {
     "contract",
     "convolution_direct",
     "convolution_host",
+    "convolution_policy",
     "convolution_pooling_host",
+    "convolution_sizes",
     "erf",
     "flat",
     "im2col",
@@ -55,12 +57,13 @@ NO_OPS = {
     "trace",
     "update",
     "windows",
+    "winograd",
+    "winograd_host",
 }
 HELPERS = {
     "accumulation": {"check_state"},
     "activation": {"activate_host", "gradient_host", "unread_by_gradients"},
     "arithmetic": {"keep_where"},
-    "convolution": {"sizes_of"},
     "cross_entropy": {"clipped", "is_clipped"},
     "dense": {
         "add_bias_and_activate",

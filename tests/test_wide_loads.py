@@ -11,8 +11,9 @@ import pytest
 from gpunet.backend.arrays import CPU, Array, Device, empty_like
 from gpunet.ops import tiles
 from gpunet.ops.activation import Activation
-from gpunet.ops.convolution import Geometry, convolution, convolution_gradients
+from gpunet.ops.convolution import convolution, convolution_gradients
 from gpunet.ops.convolution_pooling import convolution_pooling, convolution_pooling_gradients
+from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
 from gpunet.ops.tiles import Run
 

@@ -28,14 +28,13 @@ from gpunet.networks import fusion
 from gpunet.ops import im2col, tiles, winograd
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import (
-    Geometry,
     convolution,
     convolution_gradients,
     convolution_input_gradient,
     convolution_kernel_gradient,
-    sizes_of,
 )
 from gpunet.ops.convolution_pooling import LONGEST_SUM, convolution_pooling
+from gpunet.ops.convolution_sizes import Geometry, sizes_of
 from gpunet.ops.dropout import dropout, dropout_gradient
 from gpunet.ops.dropping import Dropping
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from bench.cases.case import Case, Data, array, float_bytes, numbers
 from gpunet.ops import convolution as conv
 from gpunet.ops.activation import Activation
+from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.trace import flops_of
 from gpunet.ops.windows import window_pads
 
@@ -64,7 +65,7 @@ def _cases() -> list[Case]:
         x, w, b, dy = array(n, h, h, c), array(r, r, c // groups, f), array(f), array(n, p, p, f)
         size = {"x": x.size, "w": w.size, "b": b.size, "y": dy.size}
         pads = window_pads(h, r, stride, 1, padding)
-        geometry, linear = conv.Geometry((stride, stride), pads=(pads, pads), groups=groups), Activation.LINEAR
+        geometry, linear = Geometry((stride, stride), pads=(pads, pads), groups=groups), Activation.LINEAR
         filter_gradient = (x, dy, dy, linear, geometry, w, b)
         forward = flops_of(conv.convolution, x, w, b, Activation.RELU, geometry), "xwby"
         data_gradient = flops_of(conv.convolution_input_gradient, dy, dy, w, linear, geometry, x.shape), "ywx"

@@ -16,11 +16,11 @@ import numpy as np
 from bench.cases import convolution
 from bench.cases.case import Case, Data, HostArray, array, float_bytes, numbers
 from gpunet.ops.activation import Activation
-from gpunet.ops.convolution import Geometry
 from gpunet.ops.convolution_pooling import (
     convolution_pooling,
     convolution_pooling_gradients,
 )
+from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.trace import flops_of
 from gpunet.ops.windows import window_pads
 

@@ -23,6 +23,7 @@ from gpunet.ops import convolution_pooling as conv_pool
 from gpunet.ops import pooling
 from gpunet.ops.activation import Activation
 from gpunet.ops.adam import adam
+from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
 from gpunet.ops.dropout import dropout
 from gpunet.ops.gather import gather
@@ -213,9 +214,9 @@ def _by_winograd(op: Op) -> Op:
     return partial(run, op[0]), partial(run, op[1])
 
 
-def _geometry(sizes: Sizes) -> conv.Geometry:
+def _geometry(sizes: Sizes) -> Geometry:
     pads = window_pads(sizes["h"], sizes["r"], sizes["stride"], 1, sizes["padding"])
-    return conv.Geometry(strides=(sizes["stride"],) * 2, pads=(pads, pads), groups=sizes["groups"])
+    return Geometry(strides=(sizes["stride"],) * 2, pads=(pads, pads), groups=sizes["groups"])
 
 
 SIDE = GpunetSide

@@ -17,7 +17,6 @@ from gpunet.layers.kernel_layer import KernelLayer
 from gpunet.layers.shapes import Dims, dims
 from gpunet.ops.activation import Activation
 from gpunet.ops.convolution import (
-    Geometry,
     convolution,
     convolution_gradients,
     convolution_input_gradient,
@@ -30,6 +29,7 @@ from gpunet.ops.convolution_pooling import (
     convolution_pooling_kernel_gradient,
     convolution_pooling_value,
 )
+from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.dropping import Dropping
 from gpunet.ops.windows import output_size, window_pads
 

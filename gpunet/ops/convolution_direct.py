@@ -11,17 +11,15 @@ of kernels/convolution_pooling.cu.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from gpunet.backend.arrays import Array, contiguous, device_of, empty
 from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops import tiles
 from gpunet.ops.activation import Activation
+from gpunet.ops.convolution_sizes import Sizes
 from gpunet.ops.dropping import KernelArguments
 from gpunet.ops.tiles import Run
-
-if TYPE_CHECKING:
-    from gpunet.ops.convolution import Sizes
 
 _MOST_CHANNELS = 4
 # Of one filter: 3 x 3 of 4 channels. That is 72 flop for the 4 bytes of an element of y, where an H100 can do about 20

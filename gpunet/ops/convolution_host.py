@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,10 +17,8 @@ from gpunet.backend.memory import empty_host
 from gpunet.backend.threads import Part, run, run_alone
 from gpunet.ops import products
 from gpunet.ops.activation import Activation, activate_host, gradient_host
+from gpunet.ops.convolution_sizes import Sizes
 from gpunet.ops.im2col import Block, blocks, runs, window_matrix
-
-if TYPE_CHECKING:
-    from gpunet.ops.convolution import Sizes
 
 # Of taps. A product of 9, as in a first layer, takes less time than the pooling of its result: below this the long call
 # is all of a part.

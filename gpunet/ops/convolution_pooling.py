@@ -28,9 +28,9 @@ from gpunet.backend.arrays import (
 from gpunet.backend.launch import ceil_div
 from gpunet.ops import contract, convolution_direct, tiles
 from gpunet.ops.activation import Activation, unread_by_gradients
-from gpunet.ops.convolution import Geometry, Sizes, sizes_of
 from gpunet.ops.convolution_host import gradients_host, input_gradient_host, kernel_gradient_host
 from gpunet.ops.convolution_pooling_host import WINDOW, convolution_pooling_host, pooled_dz_host
+from gpunet.ops.convolution_sizes import Geometry, Sizes, sizes_of
 from gpunet.ops.tiles import Run
 from gpunet.ops.trace import op
 from gpunet.ops.windows import PADDINGS, POOL

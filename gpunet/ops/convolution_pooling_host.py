@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,11 +15,9 @@ from gpunet.backend.launch import ceil_div
 from gpunet.backend.memory import empty_host
 from gpunet.ops.activation import Activation, activate_host, gradient_host
 from gpunet.ops.convolution_host import BlockOfDz, convolve
+from gpunet.ops.convolution_sizes import Sizes
 from gpunet.ops.im2col import Block, runs
 from gpunet.ops.windows import POOL
-
-if TYPE_CHECKING:
-    from gpunet.ops.convolution import Sizes
 
 WINDOW = POOL * POOL
 _NUMBERS = np.arange(WINDOW, dtype=np.uint8).reshape(-1, 1, 1, 1, 1)  # of the elements of a window

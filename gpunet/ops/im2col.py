@@ -10,16 +10,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gpunet.backend.arrays import HostArray, Shape
 from gpunet.backend.launch import ceil_div
 from gpunet.backend.memory import empty_host, full_host
-
-if TYPE_CHECKING:
-    from gpunet.ops.convolution import Sizes
+from gpunet.ops.convolution_sizes import Sizes
 
 # Of the matrix. Smaller blocks would fit a core's second-level cache, but threads that call NumPy more often wait more
 # often for Python's lock; and a product is nearly as fast from the third level.

@@ -21,18 +21,16 @@ For positive images it is up to 2.8 times that of exact sums, the largest error 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from gpunet.backend.arrays import Array, Kind, Shape, contiguous, device_of, empty
 from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops import convolution_policy, tiles
 from gpunet.ops.activation import Activation
 from gpunet.ops.choices import Product
+from gpunet.ops.convolution_sizes import Sizes
 from gpunet.ops.dropping import KernelArguments, kernel_arguments
 from gpunet.ops.tiles import Plan, Run
-
-if TYPE_CHECKING:
-    from gpunet.ops.convolution import Sizes
 
 PLACES = 16  # of a tile's window, 4 x 4
 WINDOW = 3  # along each axis

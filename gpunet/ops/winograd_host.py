@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,11 +18,9 @@ from gpunet.backend.threads import Part, run
 from gpunet.ops import products
 from gpunet.ops.activation import Activation, activate_host
 from gpunet.ops.convolution_host import BlockOfDz
+from gpunet.ops.convolution_sizes import Sizes
 from gpunet.ops.im2col import Block, blocks
 from gpunet.ops.winograd import PLACES, TILE, WINDOW
-
-if TYPE_CHECKING:
-    from gpunet.ops.convolution import Sizes
 
 _SIDE = TILE + WINDOW - 1  # of a tile's window
 
