@@ -5,8 +5,8 @@ and single loads, are compiled and disassembled. A row says what a thread and a 
 multiprocessor holds, and what a turn of the main loop consists of. `bound` is the share of the multiprocessor's fma a
 cycle that this mix allows if nothing ever waits: kernels can be slower, not faster.
 
-`--write` keeps registers and shares of fma in kernels.json. What does not keep to them is listed below the table, and
-the exit status is 1; a test does this for 8.0.
+`--write` keeps registers, blocks, shares of fma and what lies behind loads in kernels.json. What does not keep to them
+is listed below the table, and the exit status is 1; a test does this for 8.0.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _DTYPES = {"float": np.float32, "double": np.float64}
 _LOADS = (("float", 4), ("float", 1), ("double", 2))  # of layers without tiles: how many elements at once, at most
 _COLUMNS = (
     *("kernel", "variant", "sm", "threads", "registers", "spilled", "shared", "blocks", "occupancy"),
-    *("fma", "shared by bytes", "global by bytes", "bound"),
+    *("behind loads", "fma", "shared by bytes", "global by bytes", "bound"),
 )
 
 
@@ -78,17 +78,24 @@ DIRECT = {
 
 
 class Line(NamedTuple):
-    """What a kernel is held to: registers a thread at most, and the least share of fma in its main loop."""
+    """What a kernel is held to: registers a thread at most, and at least so many blocks of a multiprocessor.
+
+    Of its main loop, at least such a share of fma, and so many behind its loads.
+    """
 
     registers: int
+    blocks: int
     fma_share: float
+    behind: int
 
     def faults(self, row: Row) -> list[str]:
         """Return what is worse in `row`, by more than compilers differ."""
         found = row.line
         rules = [
             (found.registers > self.registers + _MORE_REGISTERS, f"{found.registers} registers, not {self.registers}"),
+            (row.blocks_with(_MORE_REGISTERS) < self.blocks, f"{found.blocks} blocks, not {self.blocks}"),
             (found.fma_share < self.fma_share * _LESS_FMA, f"{found.fma_share:.0%} fma, not {self.fma_share:.0%}"),
+            (found.behind < self.behind * _LESS_FMA, f"{found.behind} fma behind loads, not {self.behind}"),
         ]
         return [f"{row.name}: {text}" for broken, text in rules if broken]
 
@@ -97,7 +104,8 @@ class Row(NamedTuple):
     """A kernel with a tile on an architecture; `loop` is None if it has no main loop that could be found.
 
     What is no matrix product has a layer and the width of its loads where others have a tile. `needs` include dynamic
-    shared memory.
+    shared memory. `behind` is how many fma of the main loop a thread has between its loads and what waits for them; 0
+    where the loop has no loads, or was not looked at.
     """
 
     entry: str
@@ -107,6 +115,7 @@ class Row(NamedTuple):
     needs: nvrtc.Needs
     loop: sass.Mix | None
     real: str = "float"
+    behind: int = 0
 
     @property
     def name(self) -> str:
@@ -115,13 +124,18 @@ class Row(NamedTuple):
     @property
     def line(self) -> Line:
         """What kernels.json keeps of this row."""
-        return Line(self.needs.registers, round(self.loop.fma_share, 2) if self.loop is not None else 0.0)
+        share = round(self.loop.fma_share, 2) if self.loop is not None else 0.0
+        return Line(self.needs.registers, self.blocks, share, self.behind)
 
     @property
     def blocks(self) -> int:
         """How many blocks a multiprocessor holds."""
+        return self.blocks_with(0)
+
+    def blocks_with(self, fewer: int) -> int:
+        """How many it would hold if a thread took so many registers fewer."""
         known = ARCHITECTURES[self.architecture]
-        return known.resident_blocks(self.threads, self.needs.registers, self.needs.shared)
+        return known.resident_blocks(self.threads, self.needs.registers - fewer, self.needs.shared)
 
     @property
     def occupancy(self) -> float:
@@ -159,7 +173,8 @@ def cycles(loop: sass.Mix, architecture: Architecture, real: str, moved: float |
 class Configuration(NamedTuple):
     """A file with a tile, or with what a row has in its place, and how it is compiled.
 
-    `blocks` are the kernels to examine, with the threads and the bytes of dynamic shared memory of a block.
+    `blocks` are the kernels to examine, with the threads and the bytes of dynamic shared memory of a block; `stages` is
+    the tile's.
     """
 
     file: str
@@ -167,6 +182,7 @@ class Configuration(NamedTuple):
     real: str
     options: tuple[str, ...]
     blocks: Mapping[str, tuple[int, int]]
+    stages: int | None = None
 
 
 def configurations() -> Iterator[Configuration]:
@@ -174,7 +190,7 @@ def configurations() -> Iterator[Configuration]:
     for file in FILES:
         for name, (real, tile) in TILES.items():
             blocks = dict.fromkeys(entry_points(file), (tile.threads, 0))
-            yield Configuration(file, name, real, options(real, tile), blocks)
+            yield Configuration(file, name, real, options(real, tile), blocks, tile.stages)
     for name, layer in DIRECT.items():
         for real, widest in _LOADS:
             defines = convolution_direct.defines(layer.sizes, Activation.RELU, widest, is_pooled=layer.is_pooled)
@@ -208,7 +224,10 @@ def _examine(architecture: int, one: Configuration) -> Iterator[Row]:
     code = sass.disassemble(compiled.cubin)
     for entry, (threads, dynamic) in one.blocks.items():
         needs = replace(compiled.needs[entry], shared=compiled.needs[entry].shared + dynamic)
-        yield Row(entry, one.name, architecture, threads, needs, sass.main_loop(code[entry]), one.real)
+        turn = sass.main_turn(code[entry])
+        behind = sass.fma_behind_loads(turn, one.stages) if turn is not None and one.stages is not None else 0
+        loop = sass.mix(turn) if turn is not None else None
+        yield Row(entry, one.name, architecture, threads, needs, loop, one.real, behind)
 
 
 def read_lines() -> dict[tuple[int, str, str], Line]:
@@ -248,8 +267,15 @@ def _cells(row: Row) -> tuple[str, ...]:
     taken = (row.threads, needs.registers, needs.spilled, needs.shared, row.blocks)
     found = (row.entry, row.tile, str(row.architecture), *map(str, taken), f"{row.occupancy:.0%}")
     if loop is None:
-        return (*found, "-", "-", "-", "-")
-    return (*found, f"{loop.fma_share:.0%}", widths(loop.shared), widths(loop.reads), f"{row.bound:.0%}")
+        return (*found, "-", "-", "-", "-", "-")
+    return (
+        *found,
+        str(row.behind),
+        f"{loop.fma_share:.0%}",
+        widths(loop.shared),
+        widths(loop.reads),
+        f"{row.bound:.0%}",
+    )
 
 
 def widths(counts: Counter[int]) -> str:
@@ -269,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = rows(list(ARCHITECTURES) if chosen.write else chosen.arch)
     if chosen.write:
         _write_lines(found)
-    for line in table(_COLUMNS, [_cells(row) for row in found], numbers=(*range(2, 10), 12)):
+    for line in table(_COLUMNS, [_cells(row) for row in found], numbers=(*range(2, 11), 13)):
         print(line)
     worse = faults(found)
     if worse:

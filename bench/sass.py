@@ -23,6 +23,8 @@ _INSTRUCTION = re.compile(r"\s*/\*[0-9a-f]+\*/\s+(@!?U?P\w+\s+)?([A-Z][\w.]*)(.*
 _CONDITION = re.compile(r"\s*!?U?P\d")  # of a branch, as an operand
 _TARGET = re.compile(r"`\((\.L_\w+)\)")
 _WIDTHS = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}  # bytes a thread, where it is not 4
+_COPY = "LDGSTS"
+_LOADS, _WAITS = ("LDG", _COPY), ("STS", "DEPBAR")
 _FMA = {"FFMA": 1, "DFMA": 1, "FFMA2": 2}  # how many a thread does
 
 
@@ -109,12 +111,6 @@ def parse(text: str) -> dict[str, list[Instruction]]:
     }
 
 
-def main_loop(code: Sequence[Instruction]) -> Mix | None:
-    """Return the mix of a turn of the main loop; None if there is none."""
-    turn = main_turn(code)
-    return mix(turn) if turn is not None else None
-
-
 def main_turn(code: Sequence[Instruction]) -> list[Instruction] | None:
     """Return a turn of the loop with the most fma a turn, of several the shortest; None if no loop has any."""
     turns = [
@@ -124,6 +120,20 @@ def main_turn(code: Sequence[Instruction]) -> list[Instruction] | None:
     ]
     counted = [(mix(turn).fma, -len(turn), turn) for turn in turns]
     return max((found for found in counted if found[0]), key=lambda found: found[:2], default=(0, 0, None))[2]
+
+
+def fma_behind_loads(turn: Sequence[Instruction], stages: int) -> int:
+    """Count the fma from the last load of a turn to the first instruction that stores or awaits what was loaded.
+
+    A turn comes after a turn, so that it may lie after the loop's end. 0 if fma take what was loaded themselves. Who
+    awaits copies to shared memory awaits those for the next turn, and leaves those of `stages` - 2 turns under way.
+    """
+    names = [instruction.name for instruction in turn]
+    last = max(number for number, name in enumerate(names) if name in _LOADS)
+    after = [*turn[last + 1 :], *turn[: last + 1]]
+    wait = next((number for number, instruction in enumerate(after) if instruction.name in _WAITS), 0)
+    ahead = stages - 2 if names[last] == _COPY else 0
+    return mix(after[:wait]).fma + ahead * mix(turn).fma
 
 
 def _turn(loop: Sequence[Instruction], first: int) -> list[Instruction]:
@@ -152,4 +162,4 @@ def mix(code: Sequence[Instruction]) -> Mix:
         return Counter(instruction.width for instruction in code if instruction.name in names)
 
     fma = sum(_FMA.get(instruction.name, 0) for instruction in code)
-    return Mix(len(code), fma, widths("LDS", "STS"), widths("LDG"), widths("LDGSTS"))
+    return Mix(len(code), fma, widths("LDS", "STS"), widths("LDG"), widths(_COPY))

@@ -8,7 +8,8 @@
 //           and winner as convolution_pooling_gradient.cu. `partial` holds, per slab of pixels, dw and db behind each
 //           other; null if there is one slab only, and dw and db are null else
 // Launch:   a thread computes 4 filters; `lanes` (1, 2, 4 or 8) neighbouring threads neighbouring ones, so that a block
-//           has 4 lanes filters; a grid's blocks are numbered (pixels, filters).
+//           has 4 lanes filters; a grid's blocks are numbered (pixels, filters). A multiprocessor holds
+//           BLOCKS blocks at least (direct.cuh).
 //           convolution_few_channels: THREADS = PIXELS / 4 lanes at most; a block computes PIXELS pixels, a thread 4
 //           convolution_few_channels_pooling: the same, where a thread's 4 pixels are a window of the pooling, and
 //           neighbouring threads have neighbouring windows

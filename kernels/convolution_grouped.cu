@@ -5,7 +5,8 @@
 // Layout:   as convolution.cu; if POOLED, dy, saved and winner as convolution_pooling_gradient.cu. `partial` holds, per
 //           slab of pixels, dw and db behind each other; null if there is one slab only, and dw and db are null else
 // Launch:   a thread computes OWN neighbouring filters (or channels): 4 in a depthwise convolution with as many filters
-//           as channels, so that each has its own channel, else 1. Neighbouring threads go along the filters.
+//           as channels, so that each has its own channel, else 1. Neighbouring threads go along the filters. A
+//           multiprocessor holds BLOCKS blocks at least (direct.cuh).
 //           convolution_grouped: a thread per OWN filters of STRIP neighbouring pixels of a row of y
 //           convolution_grouped_input_gradient: a thread per OWN channels of STRIP pixels of a row of x that lie
 //           stride_w apart and so are under the same taps
@@ -86,15 +87,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 // Along an axis, the first of `taps` taps that a pixel can lie under, or `taps`, and the number of the window to which
 // that tap belongs, negative before the first one. The next such tap is `tap_step` further, its window `window_step`
 // before that one: stride and dilation without their common divisors.
-struct Phase {
+struct Start {
     int first, window;
 
     // The pixel lies `distance` after the beginning of window 0.
-    __device__ inline Phase(int distance, int stride, int dilation, int taps) {
-        first = 0;
-        while (first < taps && (distance - first * dilation) % stride != 0) ++first;
-        window = first < taps ? (distance - first * dilation) / stride : OUTSIDE;
-    }
+    __device__ inline Start(int distance, int stride, int dilation, int taps)
+        : first(first_tap(distance, stride, dilation, taps)),
+          window(first < taps ? (distance - first * dilation) / stride : OUTSIDE) {}
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
@@ -110,8 +109,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const int channel = work.channel, count = g.channels - channel, group = channel / g.group_channels;
     const int phase = work.strip / of_phase;
     const int column = phase + (work.strip - phase * of_phase) * STRIP * g.stride_w;
-    const Phase along_h(work.row + g.top, g.stride_h, g.dilation_h, g.kernel_height);
-    const Phase along_w(column + g.left, g.stride_w, g.dilation_w, g.kernel_width);
+    const Start along_h(work.row + g.top, g.stride_h, g.dilation_h, g.kernel_height);
+    const Start along_w(column + g.left, g.stride_w, g.dilation_w, g.kernel_width);
     const OutputGradient dz{dy, saved, nullptr, scale, g.out_height, g.out_width, g.filters};
     const int filter = group * g.group_filters;
     w += static_cast<Index>(channel - group * g.group_channels) * g.filters + filter;

@@ -125,7 +125,7 @@ struct OutputGradient {
             const Pack<COUNT> z = read<COUNT>(saved + offset, count);
 #pragma unroll
             for (int e = 0; e < COUNT; ++e) {
-                dz.value[e] = activation_gradient(DROPS ? scale * dz.value[e] : dz.value[e], z.value[e]);
+                dz.value[e] = gradient_before(dz.value[e], z.value[e], scale);
             }
         }
         if constexpr (POOLED) {

@@ -2,6 +2,7 @@
 // dropped element is 0, and ReLU's gradient is 0 there as it is: the output alone tells what was kept.
 //
 // DROPS, 1 or 0, comes from the launch: whether there is a dropout.
+#include "activation.cuh"
 #include "common.cuh"
 #include "philox.cuh"
 
@@ -28,6 +29,11 @@ struct Dropping {
         }
     }
 };
+
+// dz = scale dy f'(z), where scale is 1 but for dropping: the gradient before f and the dropout behind it.
+__device__ inline REAL gradient_before(REAL dy, REAL saved, REAL scale) {
+    return activation_gradient(DROPS ? scale * dy : dy, saved);
+}
 
 // What every kernel that can drop takes, and how it hands it on.
 #define DROPPING Index threshold, REAL factor, Index seed, Index purpose, const Index *__restrict__ counter, Index step

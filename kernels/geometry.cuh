@@ -28,5 +28,13 @@ struct Geometry {
 // A coordinate that leaves the image whatever is added to it.
 constexpr int OUTSIDE = -(1 << 30);
 
+// Number of the first tap along an axis under which a window can have the pixel that lies `distance` behind the
+// beginning of window 0; `taps` if there is none.
+__device__ inline int first_tap(int distance, int stride, int dilation, int taps) {
+    int tap = 0;
+    while (tap < taps && (distance - tap * dilation) % stride != 0) ++tap;
+    return tap;
+}
+
 // A 64-bit division takes four times as long as a 32-bit one, and numbers are seldom that large.
 __device__ inline Index quotient(Index a, int b) { return a <= 0x7fffffff ? int(a) / b : a / b; }

@@ -37,7 +37,7 @@ struct OutputGradient {
             const Pack<WIDTH> z = read_pack<WIDTH>(saved + offset);
 #pragma unroll
             for (int e = 0; e < WIDTH; ++e) {
-                dz.value[e] = activation_gradient(DROPS ? scale * dz.value[e] : dz.value[e], z.value[e]);
+                dz.value[e] = gradient_before(dz.value[e], z.value[e], scale);
             }
         }
         return dz;

@@ -30,8 +30,9 @@ struct Phase {
     int window, dilation;
 
     __device__ inline Phase(int first, int size, int pad, int kernel, int stride, int dilation_of_kernel)
-        : first(first), pixels((size - first + stride - 1) / stride), tap(0) {
-        while (tap < kernel && (first + pad - tap * dilation_of_kernel) % stride != 0) ++tap;
+        : first(first),
+          pixels((size - first + stride - 1) / stride),
+          tap(first_tap(first + pad, stride, dilation_of_kernel, kernel)) {
         const int divisor = greatest_common_divisor(dilation_of_kernel, stride);
         step = stride / divisor;
         taps = (kernel - tap + step - 1) / step;

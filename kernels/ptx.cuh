@@ -1,4 +1,4 @@
-// Instructions that CUDA C++ has no words for, with a twin in plain C++ for the emulator (emulator/copies.hpp).
+// Instructions that CUDA C++ has no words for, with a twin in plain C++ for the emulator (emulator/ptx.hpp).
 //
 // Asynchronous copies, from global to shared memory without a register in between, exist from compute capability 8.0
 // on. A thread begins copies, closes them as a group (an empty one counts too), and later waits for its older groups;

@@ -56,8 +56,8 @@ struct Walk {
     }
 };
 
-// Offsets from tap to tap along k: int, which takes fewer registers, where gpunet/ops/convolution.py finds that all are
-// below 2^31, else Index.
+// Offsets from tap to tap along k: int, which takes fewer registers, where gpunet/ops/convolution_sizes.py finds that
+// all are below 2^31, else Index.
 using TapOffset = TAP_OFFSET;
 
 // What a pixel or a tap contributes to an element's place: coordinates, and an offset in memory.

@@ -128,7 +128,7 @@ __device__ inline Channels read_gradient(const REAL* dy, const REAL* saved, Inde
         const Channels z = read(saved + offset);
 #pragma unroll
         for (int e = 0; e < WIDTH; ++e) {
-            dz.value[e] = activation_gradient(DROPS ? scale * dz.value[e] : dz.value[e], z.value[e]);
+            dz.value[e] = gradient_before(dz.value[e], z.value[e], scale);
         }
     }
     return dz;

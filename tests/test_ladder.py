@@ -143,7 +143,11 @@ def test_the_table_shows_what_the_text_claims(rows: list[examine.Row]) -> None:
     assert naive.bound < coalesced.bound < shared.bound < registers.bound
     assert naive.limit == shared.limit == "memory"
     # Only the last two have arithmetic between a load and who waits for it: most of a turn's, and of three turns'.
-    assert [row.behind for row in rows[:5]] == [0] * 5 and overlap.behind > 0.5 * 512 and shipped.behind > 2.5 * 512
+    assert (
+        [row.found.behind for row in rows[:5]] == [0] * 5
+        and overlap.found.behind > 0.5 * 512
+        and shipped.found.behind > 2.5 * 512
+    )
     assert packs.found.blocks == overlap.found.blocks == shipped.found.blocks == 2
     assert shipped.loop.copies and not shipped.loop.loads
     assert all(row.found.needs.spilled == 0 and 0 < row.bound <= 1 for row in rows)

@@ -10,7 +10,6 @@ the error of the plain version. `test_a_bound_for_each_element` has one that nee
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -287,7 +286,7 @@ def test_what_is_not_finite_is_where_exact_sums_have_it(device: Device) -> None:
         np.testing.assert_array_equal(np.isfinite(checks.host(y)), np.isfinite(exact))
 
 
-# Which convolutions, and the policy.
+# Which convolutions, and under which policy (tests/test_convolution_policy.py).
 
 
 def test_which_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,45 +324,6 @@ def test_a_fused_pooling_stays_exact(device: Device) -> None:
     y, _, _ = convolution_pooling(x, w, b, RELU, Geometry(), "same")
     with gpunet.convolution("winograd"):
         checks.assert_same_bits(convolution_pooling(x, w, b, RELU, Geometry(), "same")[0], y)
-
-
-def test_the_policy() -> None:
-    assert gpunet.current_convolution() == "exact"
-    with gpunet.convolution("winograd") as policy:
-        assert policy == gpunet.current_convolution() == "winograd"
-        with gpunet.convolution("exact"):
-            assert gpunet.current_convolution() == "exact"
-        assert gpunet.current_convolution() == "winograd"
-        gpunet.set_convolution("exact")  # the block is stronger
-        assert gpunet.current_convolution() == "winograd"
-    assert gpunet.current_convolution() == "exact"
-    for where, choose in (("set_convolution", gpunet.set_convolution), ("convolution", lambda p: _enter(p))):
-        with pytest.raises(ValueError, match=rf"^{where}: policy must be one of 'exact', 'winograd'; got 'fft'"):
-            choose("fft")
-    with pytest.raises(RuntimeError, match="inside"), gpunet.convolution("winograd"):
-        raise RuntimeError("inside")
-    assert gpunet.current_convolution() == "exact"
-
-
-def _enter(policy: str) -> None:
-    with gpunet.convolution(policy):
-        pass
-
-
-def test_a_block_is_of_one_thread_and_the_setting_of_all() -> None:
-    def seen() -> str:
-        found: list[str] = []
-        thread = threading.Thread(target=lambda: found.append(gpunet.current_convolution()))
-        thread.start()
-        thread.join()
-        return found[0]
-
-    with gpunet.convolution("winograd"):
-        assert seen() == "exact"
-    gpunet.set_convolution("winograd")
-    assert seen() == "winograd"
-    with gpunet.convolution("exact"):
-        assert gpunet.current_convolution() == "exact" and seen() == "winograd"
 
 
 def _model() -> Sequential:

@@ -10,8 +10,6 @@ from bench.architectures import ARCHITECTURES, WARP
 from bench.ladder.steps import STEPS, Step
 from gpunet.backend.sources import source
 
-_COPY = "LDGSTS"
-_LOADS, _WAITS = ("LDG", _COPY), ("STS", "DEPBAR")
 COLUMNS = (
     *("step", "registers", "shared", "blocks", "occupancy", "loads per fma", "global by bytes", "shared by bytes"),
     *("global B/flop", "near B/flop", "fma behind loads", "fma", "bound", "by"),
@@ -19,12 +17,11 @@ COLUMNS = (
 
 
 class Row(NamedTuple):
-    """A step on an architecture. `behind` is how many fma a turn has between its loads and who waits for them."""
+    """A step on an architecture."""
 
     step: Step
     found: kernels.Row
     loop: sass.Mix
-    behind: int
 
     @property
     def cycles(self) -> dict[str, float]:
@@ -54,7 +51,7 @@ class Row(NamedTuple):
         return (
             *(self.step.name, str(needs.registers), str(needs.shared), str(found.blocks), f"{found.occupancy:.0%}"),
             *(f"{self.loads_per_fma:.3g}", kernels.widths(loop.reads), kernels.widths(loop.shared)),
-            *(f"{self.step.global_bytes / 2:.3g}", f"{self.step.near_bytes / 2:.3g}", str(self.behind)),
+            *(f"{self.step.global_bytes / 2:.3g}", f"{self.step.near_bytes / 2:.3g}", str(found.behind)),
             *(f"{loop.fma_share:.0%}", f"{self.bound:.0%}", self.limit),
         )
 
@@ -71,19 +68,7 @@ def _examine(step: Step, architecture: int) -> Row:
     turn = sass.main_turn(sass.disassemble(compiled.cubin)[step.entry])
     assert turn is not None, f"{step.file}: sm_{architecture} has no loop with fma"
     loop = sass.mix(turn)
-    found = kernels.Row(step.entry, step.name, architecture, step.tile.threads, compiled.needs[step.entry], loop)
-    return Row(step, found, loop, _behind(turn, step.tile.stages))
-
-
-def _behind(turn: Sequence[sass.Instruction], stages: int) -> int:
-    """Count the fma from the last load of a turn to the first instruction that stores or awaits what was loaded.
-
-    A turn comes after a turn, so that it may lie after the loop's end. 0 if fma take what was loaded themselves. Who
-    awaits copies to shared memory awaits those for the next turn, and leaves those of `stages` - 2 turns under way.
-    """
-    names = [instruction.name for instruction in turn]
-    last = max(number for number, name in enumerate(names) if name in _LOADS)
-    after = [*turn[last + 1 :], *turn[: last + 1]]
-    wait = next((number for number, instruction in enumerate(after) if instruction.name in _WAITS), 0)
-    ahead = stages - 2 if names[last] == _COPY else 0
-    return sass.mix(after[:wait]).fma + ahead * sass.mix(turn).fma
+    behind = sass.fma_behind_loads(turn, step.tile.stages)
+    needs = compiled.needs[step.entry]
+    found = kernels.Row(step.entry, step.name, architecture, step.tile.threads, needs, loop, behind=behind)
+    return Row(step, found, loop)
