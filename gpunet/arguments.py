@@ -12,13 +12,14 @@ import numpy as np
 T = TypeVar("T")
 
 
-def integer(where: str, name: str, value: object, minimum: int = 1) -> int:
-    """Return `value` as an int of at least `minimum`; TypeError or ValueError else."""
+def integer(where: str, name: str, value: object, minimum: int = 1, maximum: int | None = None) -> int:
+    """Return `value` as an int from `minimum` to `maximum`; TypeError or ValueError else."""
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         raise TypeError(f"{where}: {name} must be an integer; got {value!r}")
     number = operator.index(value)
-    if number < minimum:
-        raise ValueError(f"{where}: {name} must be at least {minimum}; got {number}")
+    if number < minimum or (maximum is not None and number > maximum):
+        bounds = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise ValueError(f"{where}: {name} must be {bounds}; got {number}")
     return number
 
 

@@ -103,7 +103,7 @@ def test_a_device_keeps_the_own_dtype_and_the_same_addresses(device: Device) -> 
     assert [source.dtype for source in feed.sources] == [np.uint8, np.int32]
 
     def places() -> list[Array]:
-        return [*feed.sources, feed.order, feed.position]
+        return [*feed.sources, feed.order, feed.start]
 
     before, seen = places(), {}
     for _ in range(2):

@@ -9,10 +9,12 @@ third initializer, the second dropout layer), `step` counts the draws of that ob
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 import numpy as np
 
+from gpunet import changes
 from gpunet.backend.arrays import Array, Device, assign, device_of, to_device, to_host
 
 
@@ -64,6 +66,16 @@ class Stream:
         if self._counter is not None:
             assign(self._counter, np.array([value]))
 
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """Everything that decides the draws to come: (seed, purpose, step)."""
+        return self.seed, self.purpose, self.step
+
+    @state.setter
+    def state(self, value: Sequence[int]) -> None:
+        self.seed, self.purpose, self.step = map(int, value)
+        changes.note("a random stream's seed")
+
     def counter_on(self, device: Device) -> Array:
         """Return the step as int64 (1,) on `device`; who draws there adds 1 to it."""
         if self._counter is None or device_of(self._counter) != device:
@@ -73,7 +85,7 @@ class Stream:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Stream):
             return NotImplemented
-        return (self.seed, self.purpose, self.step) == (other.seed, other.purpose, other.step)
+        return self.state == other.state
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -82,7 +94,7 @@ class Stream:
 
     def next_key(self) -> tuple[int, int, int]:
         """Return (seed, purpose, step) for one draw and move on to the next step."""
-        key = (self.seed, self.purpose, self.step)
+        key = self.state
         self.step += 1
         return key
 
@@ -105,6 +117,20 @@ def set_random_seed(seed: int) -> None:
     with _state.lock:
         _state.seed = seed
         _state.counts = dict.fromkeys(Purpose, 0)
+
+
+def random_state() -> dict[str, int]:
+    """Return the seed, and by purpose how many streams were made under it: what decides the streams to come."""
+    with _state.lock:
+        return {"seed": _state.seed} | {purpose.name.lower(): count for purpose, count in _state.counts.items()}
+
+
+def set_random_state(state: Mapping[str, int]) -> None:
+    """Go on from where `random_state` was taken; KeyError if a purpose is missing."""
+    counts = {purpose: int(state[purpose.name.lower()]) for purpose in Purpose}
+    seed = check_seed("set_random_state", state["seed"])
+    with _state.lock:
+        _state.seed, _state.counts = seed, counts
 
 
 def check_seed(where: str, seed: int) -> int:

@@ -12,6 +12,7 @@ from gpunet import arguments, changes, constraints, initializers, regularizers
 from gpunet.activations import as_floats
 from gpunet.backend.arrays import Array, Device, HostArray, to_device, to_host
 from gpunet.backend.devices import current_device
+from gpunet.backend.random import Stream
 from gpunet.default_dtype import floatx
 from gpunet.initializers import InitializerLike
 from gpunet.layers.loading import placeholder
@@ -170,6 +171,12 @@ class LayerState:
         )
         (self._trained if trainable else self._fixed).append(parameter)
         return parameter
+
+    def named_streams(self, prefix: str = "") -> Iterator[tuple[str, Stream]]:
+        """Yield the random streams by their paths, 'dropout/stream', those of the layers inside included."""
+        yield from ((prefix + name, value) for name, value in vars(self).items() if isinstance(value, Stream))
+        for layer in self.sublayers:
+            yield from layer.named_streams(f"{prefix}{layer.name}/")
 
     def get_weights(self) -> list[HostArray]:
         """Return copies of all weights, on the host."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Generator, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -111,7 +111,19 @@ class Feed(Protocol):
         """The shape of one sample of x."""
 
     def epoch(self) -> Batches | None:
-        """Return the batches of the next epoch, on the model's device; None if there are none left."""
+        """Return the batches of the next epoch, on the model's device; None if there are none left.
+
+        After `restore` it is what was left of the epoch that had begun there.
+        """
+
+    def position(self) -> dict[str, Any]:
+        """Return, in JSON's types, which batches were handed out so far."""
+
+    def restore(self, position: Mapping[str, Any]) -> None:
+        """Let a new feed of the same data go on behind the batches before `position`.
+
+        ValueError if it is of batches that were made in another way.
+        """
 
 
 def new_feed(samples: Samples, schedule: Schedule, device: Device) -> Feed:
@@ -132,30 +144,43 @@ def _is_on(array: object, device: Device) -> bool:
     return is_array(array) and device_of(array) == device  # type: ignore[arg-type]
 
 
-class Resident:
-    """A set that lies on the device: copied there once, in its own dtype, or there from the start.
+class _Scheduled:
+    """What a feed of samples leaves to its schedule."""
 
-    Batches are gathered by index, by work of the device alone, which can be captured in a graph: all that it reads and
-    writes lies at addresses that never change. These are `sources`, the `order` of the running pass, the `position` in
-    it, and for each size one batch. The host uploads `order` when a pass begins.
-    """
-
-    def __init__(self, samples: Samples, schedule: Schedule, device: Device) -> None:
-        self.sources = [_place(column, device) for column in samples.columns]
-        self.order = empty((len(samples),), np.int64, device)
-        self.position = empty((1,), np.int64, device)
+    def __init__(self, samples: Samples, schedule: Schedule) -> None:
         self.row = samples.x.row
         self.taken = 0
-        self._device = device
         self._columns = samples.columns
         self._schedule = schedule
-        self._batches: dict[int, Arrays] = {}  # by size
-        self._uploaded: HostArray | None = None  # what `order` has
-        self._reached = -1  # what `position` has
 
     @property
     def steps(self) -> int:
         return self._schedule.steps
+
+    def position(self) -> dict[str, Any]:
+        return self._schedule.position()
+
+    def restore(self, position: Mapping[str, Any]) -> None:
+        self._schedule.restore(position)
+
+
+class Resident(_Scheduled):
+    """A set that lies on the device: copied there once, in its own dtype, or there from the start.
+
+    Batches are gathered by index, by work of the device alone, which can be captured in a graph: all that it reads and
+    writes lies at addresses that never change. These are `sources`, the `order` of the running pass, the `start` of the
+    next batch in it, and for each size one batch. The host uploads `order` when a pass begins.
+    """
+
+    def __init__(self, samples: Samples, schedule: Schedule, device: Device) -> None:
+        super().__init__(samples, schedule)
+        self.sources = [_place(column, device) for column in samples.columns]
+        self.order = empty((len(samples),), np.int64, device)
+        self.start = empty((1,), np.int64, device)
+        self._device = device
+        self._batches: dict[int, Arrays] = {}  # by size
+        self._uploaded: HostArray | None = None  # what `order` has
+        self._reached = -1  # what `start` has
 
     def epoch(self) -> Batches:
         self.taken = 0
@@ -164,7 +189,7 @@ class Resident:
                 assign(self.order, cut.order)
                 self._uploaded = cut.order
             if cut.start != self._reached:
-                assign(self.position, np.array([cut.start]))
+                assign(self.start, np.array([cut.start]))
             self._reached = -1  # nobody knows, if the loop ends here
             self.taken += cut.size
             yield Batch(partial(self.next, cut.size), (id(self), cut.size))
@@ -174,7 +199,7 @@ class Resident:
         """Return the next `size` samples of the pass, and move on."""
         batch = self._batch(size)
         for number, (source, out) in enumerate(zip(self.sources, batch, strict=True), start=1):
-            gather(source, self.order, self.position, out, move=number == len(batch))
+            gather(source, self.order, self.start, out, move=number == len(batch))
         return batch
 
     def _batch(self, size: int) -> Arrays:
@@ -197,19 +222,12 @@ def _place(column: Column, device: Device) -> Array:
     return source
 
 
-class Streamed:
+class Streamed(_Scheduled):
     """A set that stays on the host or in a file: each batch is read, and copied to the device beside its work."""
 
     def __init__(self, samples: Samples, schedule: Schedule, device: Device) -> None:
-        self.row = samples.x.row
-        self.taken = 0
-        self._columns = samples.columns
-        self._schedule = schedule
+        super().__init__(samples, schedule)
         self._ring = Ring(device)
-
-    @property
-    def steps(self) -> int:
-        return self._schedule.steps
 
     def epoch(self) -> Batches:
         self.taken = 0
