@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -63,6 +63,18 @@ class Metric:
         if self._state is None or (device_of(self._state) != device and not to_host(self._state).any()):
             self._state = zeros((self._parts, 2), np.float64, device)
         return self._state
+
+    def get_state(self) -> dict[str, Any]:
+        """Return, for a checkpoint, what was added up since the last reset: all attributes, in JSON's types or arrays.
+
+        What lies in attributes of other types is not kept: an own metric that has some defines this and `set_state`.
+        """
+        kept = (bool, int, float, str, list, dict)
+        return {name: value for name, value in vars(self).items() if isinstance(value, kept) or is_array(value)}
+
+    def set_state(self, state: Mapping[str, Any], device: Device) -> None:
+        """Go on from what `get_state` returned, with arrays on `device`."""
+        vars(self).update((key, to_device(value, device) if is_array(value) else value) for key, value in state.items())
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, in JSON's types."""

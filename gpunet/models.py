@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpunet.backend.arrays import HostArray, to_host
 from gpunet.identifiers import custom_object_scope
 from gpunet.inspection.inspected import Inspected
 from gpunet.layers.loading import weights_from_file
-from gpunet.layers.serialization import serialize
 from gpunet.networks.sequential import SequentialNetwork
 from gpunet.saving import model_file
-from gpunet.saving.model_file import ModelFile
+from gpunet.training import checkpoint
 
 
 class Sequential(Inspected, SequentialNetwork):
@@ -28,29 +26,51 @@ class Sequential(Inspected, SequentialNetwork):
     >>> model.save("model.gpunet")
     """
 
-    def save(self, path: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Write architecture, weights and compile configuration to one file, for `gpunet.load_model`.
+    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """Write the model to one file, for `gpunet.load_model`: saving/model_file.py has the format.
 
-        A file at `path` is replaced, at once and by a complete one, or with `overwrite=False` refused by
-        FileExistsError. ValueError if the model is not built.
+        That is its architecture, weights, compile configuration, optimizer and random streams. A file at `filepath` is
+        replaced, at once and by a complete one, or with `overwrite=False` refused by FileExistsError. ValueError if the
+        model is not built.
         """
-        where = f"{self.where}.save"
+        model_file.write(self._target("save", filepath, overwrite), checkpoint.content_of(self))
+
+    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """Write the weights alone to a safetensors file, for `load_weights`; errors as from `save`."""
+        model_file.write_weights(self._target("save_weights", filepath, overwrite), checkpoint.weights_of(self))
+
+    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
+        """Take the weights from a file of `save_weights`; or from one of `save`, and only the weights.
+
+        ValueError, before anything changes, if the file is damaged or something else, or if its weights are not those
+        of this model in name, shape and dtype; FileNotFoundError if there is none.
+        """
+        where = f"{self.where}.load_weights"
         if not self.built:
             raise ValueError(f"{where}: the model must be built; call build(input_shape), or fit it")
-        if not overwrite and Path(path).exists():
-            raise FileExistsError(f"{where}: path must be free with overwrite=False; got {os.fspath(path)}")
-        weights = {name: to_host(parameter.value) for name, parameter in self.parameters_by_path.items()}
-        model_file.write(path, ModelFile(serialize(self), self.get_compile_config(), weights))
+        weights = model_file.read_weights(where, filepath)
+        checkpoint.check_weights(f"{where}: {os.fspath(filepath)}", self, weights)
+        checkpoint.set_weights(self, weights)
+
+    def _target(self, method: str, filepath: str | os.PathLike[str], overwrite: bool) -> Path:
+        """Return the path to write to."""
+        where = f"{self.where}.{method}"
+        if not self.built:
+            raise ValueError(f"{where}: the model must be built; call build(input_shape), or fit it")
+        if not overwrite and Path(filepath).exists():
+            raise FileExistsError(f"{where}: filepath must be free with overwrite=False; got {os.fspath(filepath)}")
+        return Path(filepath)
 
 
-def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
-    """Return the model that `save` wrote to `path`, on the current device, compiled as it was.
+def load_model(filepath: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
+    """Return the model that `save` wrote to `filepath`, on the current device, compiled as it was.
 
-    `custom_objects` holds own classes (of layers, initializers, …) and own functions by name: nothing in the file is
-    executed. ValueError, naming the file, if it is damaged or of something else. The optimizer starts anew.
+    Its optimizer and the random numbers of its layers go on where they were. `custom_objects` holds own classes (of
+    layers, initializers, …) and own functions by name: nothing in the file is executed. ValueError, naming the file, if
+    it is damaged or of something else.
     """
-    where = f"load_model: {os.fspath(path)}"
-    content = model_file.read(path)
+    where = f"load_model: {os.fspath(filepath)}"
+    content = model_file.read("load_model", filepath)
     architecture = content.architecture
     if architecture.get("class_name") != Sequential.__name__:
         raise ValueError(f"{where}: the architecture must be a Sequential; got {architecture.get('class_name')!r}")
@@ -60,24 +80,9 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
             with weights_from_file(scalars):
                 model = Sequential.from_config(architecture["config"])
             model.compile_from_config(content.compile_config)
+        checkpoint.restore(where, model, content)
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{where}: the file does not describe a model ({error})") from error
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-    _set_weights(where, model, content.weights)
+        raise error if str(error).startswith(where) else ValueError(f"{where}: {error}") from error
     return model
-
-
-def _set_weights(where: str, model: Sequential, weights: Mapping[str, HostArray]) -> None:
-    """Copy `weights` into the model; ValueError unless they are its own in name, shape and dtype."""
-    parameters = model.parameters_by_path
-    if set(parameters) != set(weights):
-        differing = ", ".join(sorted(set(parameters) ^ set(weights)))
-        raise ValueError(f"{where}: the weights must be those of the architecture; {differing} differ")
-    for name, parameter in parameters.items():
-        array = weights[name]
-        if (array.shape, array.dtype) != (parameter.shape, parameter.dtype):
-            expected = f"{parameter.dtype} of shape {parameter.shape}"
-            raise ValueError(f"{where}: {name} must be {expected}; got {array.dtype} of shape {array.shape}")
-    for name, parameter in parameters.items():
-        parameter.assign(weights[name])

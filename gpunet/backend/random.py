@@ -73,7 +73,9 @@ class Stream:
 
     @state.setter
     def state(self, value: Sequence[int]) -> None:
-        self.seed, self.purpose, self.step = map(int, value)
+        if len(value) != 3 or not all(isinstance(number, int) and 0 <= number < _SEED_LIMIT for number in value):
+            raise ValueError(f"state of a stream must be three integers from 0 to 2**63 - 1; got {value!r}")
+        self.seed, self.purpose, self.step = value
         changes.note("a random stream's seed")
 
     def counter_on(self, device: Device) -> Array:

@@ -20,7 +20,7 @@ from gpunet.models import Sequential
 from gpunet.ops import tiles
 from gpunet.ops.choices import Table, render
 from gpunet.recipes import RECIPES
-from gpunet.saving.model_file import replace_file
+from gpunet.saving.replacing import replace_file
 from gpunet.version import version
 
 _COLUMNS = ("kernel", "dtype", "(m, k) (k, n)", "default", "time", "best", "time", "gain")

@@ -12,7 +12,7 @@ from typing import Any
 from gpunet.backend.arrays import Shape
 from gpunet.inspection.roofline import Roofline
 from gpunet.inspection.table import table
-from gpunet.saving.model_file import replace_file
+from gpunet.saving.replacing import replace_file
 from gpunet.version import version
 
 _COLUMNS = ("layer", "op", "pass", "shapes", "time", "of step", "FLOP/s", "B/s", "of limit")

@@ -24,7 +24,7 @@ from gpunet.backend.threads import get_threads
 from gpunet.ops.dense import multiply_host
 from gpunet.ops.roofline import copy, multiply_adds
 from gpunet.ops.trace import flops_of
-from gpunet.saving.model_file import replace_file
+from gpunet.saving.replacing import replace_file
 from gpunet.version import version
 
 _TRIES = 20  # the fastest counts, the first does not; threads may share a core for the first few

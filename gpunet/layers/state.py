@@ -172,11 +172,18 @@ class LayerState:
         (self._trained if trainable else self._fixed).append(parameter)
         return parameter
 
-    def named_streams(self, prefix: str = "") -> Iterator[tuple[str, Stream]]:
-        """Yield the random streams by their paths, 'dropout/stream', those of the layers inside included."""
-        yield from ((prefix + name, value) for name, value in vars(self).items() if isinstance(value, Stream))
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, LayerState]]:
+        """Yield the layers inside, at any depth, by their paths: each before those inside of it."""
         for layer in self.sublayers:
-            yield from layer.named_streams(f"{prefix}{layer.name}/")
+            yield prefix + layer.name, layer
+            yield from layer.named_layers(f"{prefix}{layer.name}/")
+
+    def named_streams(self) -> Iterator[tuple[str, Stream]]:
+        """Yield the random streams by their paths, 'dropout/stream', those of the layers inside included."""
+        for path, layer in [("", self), *self.named_layers()]:
+            for name, value in vars(layer).items():
+                if isinstance(value, Stream):
+                    yield f"{path}/{name}".removeprefix("/"), value
 
     def get_weights(self) -> list[HostArray]:
         """Return copies of all weights, on the host."""

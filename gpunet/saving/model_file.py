@@ -1,37 +1,34 @@
-"""One file with a model: its weights as safetensors, its architecture and compile configuration as JSON beside them.
+"""One file with a model: its weights, its architecture and compile configuration, and the state of its training.
 
-The file is a safetensors file (https://huggingface.co/docs/safetensors): tensors named by the parameters' paths
-('conv2d/kernel'), and in its metadata, under the key 'gpunet_model', a JSON object with
+It is a container (saving/container.py), described under the key 'gpunet_model', version 2, by
 
-    format_version  1
-    gpunet_version  of the gpunet that wrote it
     architecture    class name and configuration, with those of all layers
     compile         the arguments of compile; empty if the model was not compiled
-    sha256          of all the rest: the object, and the tensors' names, dtypes, shapes and bytes
+    streams         [seed, purpose, step] of each random stream of its layers, by path ('dropout/stream')
+    training        where a running `fit` stands, in a checkpoint of one; null else
 
-The same model gives the same bytes. Reading executes nothing that the file holds. The optimizer's state is not in it.
+Arrays are weights by their paths ('conv2d/kernel'), the optimizer's variables as '/optimizer/iterations' and
+'/optimizer/conv2d/kernel/momentum', and arrays of `training` as '/training/0'. Version 1 had weights alone.
+
+A file of weights alone has the key 'gpunet_weights' and no further description.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
-
 from gpunet.backend.arrays import HostArray
-from gpunet.version import version
+from gpunet.saving import container, tree
+from gpunet.saving.container import Format
 
-KEY = "gpunet_model"
-FORMAT_VERSION = 1
+MODEL = Format("gpunet_model", "a model saved by gpunet", (2, 1), frozenset({"architecture", "compile"}))
+WEIGHTS = Format("gpunet_weights", "weights saved by gpunet", (1,), frozenset())
+
+# No path of a weight begins so: names of layers are not empty.
+_OPTIMIZER, _TRAINING = "/optimizer/", "/training/"
 
 
 @dataclass(frozen=True)
@@ -41,95 +38,72 @@ class ModelFile:
     architecture: dict[str, Any]
     compile_config: dict[str, Any]
     weights: dict[str, HostArray]
+    optimizer: dict[str, HostArray] = field(default_factory=dict)
+    streams: dict[str, list[int]] = field(default_factory=dict)
+    training: dict[str, Any] | None = None  # of JSON's types and arrays
 
 
 def write(path: str | os.PathLike[str], content: ModelFile) -> None:
     """Write a file at `path`: beside it first, then in its place, so that there is never half a file there."""
-    weights = {name: np.ascontiguousarray(array) for name, array in content.weights.items()}
-    description: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "gpunet_version": version(),
+    attached: dict[str, HostArray] = {}
+    description = {
         "architecture": content.architecture,
         "compile": content.compile_config,
+        "streams": content.streams,
+        "training": tree.pack("training", content.training, attached, _TRAINING),
     }
-    description["sha256"] = _checksum(description, weights)
-    replace_file(Path(path), save(weights, {KEY: json.dumps(description)}))
+    optimizer = {_OPTIMIZER + name: array for name, array in content.optimizer.items()}
+    container.write(Path(path), MODEL, description, content.weights | optimizer | attached)
 
 
-def read(path: str | os.PathLike[str]) -> ModelFile:
-    """Return what the file at `path` holds.
+def read(where: str, path: str | os.PathLike[str]) -> ModelFile:
+    """Return what the file at `path` holds; `where` opens the errors.
 
-    ValueError that names the file if it is damaged, not a model of gpunet, or of a later version than this one reads.
+    FileNotFoundError if there is no file. ValueError that names the file if it is damaged, not a model of gpunet, or of
+    a later version than this one reads.
     """
-    where = f"load_model: {os.fspath(path)}"
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{where}: no such file")
-    try:
-        with safe_open(os.fspath(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, TypeError, KeyError, AttributeError) as error:  # the latter for dtypes NumPy lacks
-        raise ValueError(f"{where}: must be a model saved by gpunet; it is no safetensors file ({error})") from error
-    if KEY not in metadata:
-        raise ValueError(f"{where}: must be a model saved by gpunet; it is a safetensors file of something else")
-    description = _parse(where, metadata[KEY])
-    version = description["format_version"]
-    if version != FORMAT_VERSION:
-        made = description["gpunet_version"]
-        raise ValueError(
-            f"{where}: format_version must be {FORMAT_VERSION}; got {version}, written by gpunet {made}; update gpunet"
-        )
-    if description.pop("sha256") != _checksum(description, weights):
-        raise ValueError(f"{where}: the file is damaged: its checksum does not fit what it holds")
-    return ModelFile(description["architecture"], description["compile"], weights)
+    where = f"{where}: {os.fspath(path)}"
+    description, arrays = container.read(where, Path(path), MODEL)
+    streams, training = description.get("streams", {}), description.get("training")
+    for part, value in (("architecture", description["architecture"]), ("compile", description["compile"])):
+        _check_object(where, part, value)
+    _check_object(where, "streams", streams)
+    if training is not None:
+        try:
+            training = tree.unpack(training, arrays)
+        except (ValueError, KeyError, RecursionError) as error:
+            raise ValueError(f"{where}: the file is damaged: training does not describe one ({error})") from error
+        _check_object(where, "training", training)
+    return ModelFile(
+        description["architecture"],
+        description["compile"],
+        _weights(arrays),
+        _without(_OPTIMIZER, arrays),
+        streams,
+        training,
+    )
 
 
-def _parse(where: str, text: str) -> dict[str, Any]:
-    """Return the JSON object that describes the model; ValueError unless it has all its parts."""
-    try:
-        description = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: the file is damaged: its description is not JSON ({error})") from error
-    parts = {"format_version", "gpunet_version", "architecture", "compile", "sha256"}
-    if not isinstance(description, dict) or not parts <= set(description):
-        raise ValueError(f"{where}: the file is damaged: its description must have {', '.join(sorted(parts))}")
-    for part in ("architecture", "compile"):
-        if not isinstance(description[part], dict):
-            raise ValueError(f"{where}: the file is damaged: {part} must be an object; got {description[part]!r}")
-    return description
+def write_weights(path: str | os.PathLike[str], weights: dict[str, HostArray]) -> None:
+    """Write a file of weights alone, in the way of `write`."""
+    container.write(Path(path), WEIGHTS, {}, weights)
 
 
-def _checksum(description: Mapping[str, Any], weights: Mapping[str, HostArray]) -> str:
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-    for name in sorted(weights):
-        array = weights[name]
-        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+def read_weights(where: str, path: str | os.PathLike[str]) -> dict[str, HostArray]:
+    """Return the weights in a file of weights alone, or in that of a model; errors as from `read`."""
+    _, arrays = container.read(f"{where}: {os.fspath(path)}", Path(path), WEIGHTS, MODEL)
+    return _weights(arrays)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one act, and not before it is on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+def _weights(arrays: dict[str, HostArray]) -> dict[str, HostArray]:
+    return {name: array for name, array in arrays.items() if not name.startswith("/")}
 
 
-def _sync_folder(folder: Path) -> None:
-    """Put the new name on the disk too, where folders can be synchronised (not on Windows)."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _without(prefix: str, arrays: dict[str, HostArray]) -> dict[str, HostArray]:
+    """Return the arrays whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _check_object(where: str, part: str, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: the file is damaged: {part} must be an object; got {value!r}")

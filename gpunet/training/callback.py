@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 Logs: TypeAlias = dict[str, Any]
@@ -10,6 +10,10 @@ Logs: TypeAlias = dict[str, Any]
 
 class Callback:
     """The base of all callbacks: override the hooks you need, as with Keras.
+
+    A callback whose hooks remember something also defines `get_state` and `set_state`, so that a training that goes on
+    from a checkpoint is one that was never cut off: `set_state` comes first, then `on_train_begin`, then the hooks that
+    had not been called yet, in the middle of an epoch perhaps.
 
     `self.model` is the model; setting `self.model.stop_training = True` ends `fit` after the running batch.
     `self.params` holds `verbose`, `epochs`, `steps` (batches an epoch) and `do_validation`. `logs` holds the means of
@@ -42,8 +46,15 @@ class Callback:
         names = (hook, "on_batch_end") if hook == "on_train_batch_end" else (hook,)
         return any(getattr(getattr(self, name), "__func__", None) is not getattr(Callback, name) for name in names)
 
+    def get_state(self) -> dict[str, Any] | None:
+        """Return what a checkpoint must keep of this callback, of JSON's types and arrays; None if there is nothing."""
+        return None
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `get_state` returned when the checkpoint was made."""
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Called by `fit` before the first epoch."""
+        """Called by `fit` before the first epoch, or where it goes on from a checkpoint."""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Called by `fit` once training ends, an interruption or an error included; `logs` are the last epoch's."""
@@ -109,6 +120,22 @@ class CallbackList:
         """Call `hook` of every callback with `args`."""
         for callback in self.callbacks:
             getattr(callback, hook)(*args)
+
+    def named(self) -> Iterator[tuple[str, Callback]]:
+        """Yield the callbacks that a checkpoint keeps something of, with the names of their classes."""
+        for callback in self.callbacks:
+            if type(callback).get_state is not Callback.get_state:
+                yield type(callback).__name__, callback
+
+    def set_states(self, states: Iterable[tuple[str, Any]]) -> None:
+        """Let the callbacks go on from what `get_state` returned of each; ValueError unless they are the same ones."""
+        saved, present = list(states), list(self.named())
+        before, now = ([name for name, _ in pairs] for pairs in (saved, present))
+        if before != now:
+            raise ValueError(f"callbacks with a state must be {before}, as where the training began; got {now}")
+        for (_, state), (_, callback) in zip(saved, present, strict=True):
+            if state is not None:
+                callback.set_state(state)
 
 
 def check_callbacks(where: str, callbacks: Callback | Iterable[Callback] | None) -> list[Callback]:

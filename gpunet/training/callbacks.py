@@ -7,10 +7,12 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from gpunet import arguments
 from gpunet.training.callback import Callback, Logs
 from gpunet.training.history import History
 
@@ -40,11 +42,35 @@ class _FileLog(Callback):
         self.filename = Path(filename)
         self._mode = mode
         self._file: IO[str] | None = None
+        self._kept: int | None = (
+            None  # bytes that were written when the checkpoint was made, from which training goes on
+        )
+
+    def get_state(self) -> dict[str, Any]:
+        assert self._file is not None, "a training has begun"
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return {"bytes": os.fstat(self._file.fileno()).st_size}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._kept = arguments.integer(type(self).__name__, "bytes", state["bytes"], 0)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._close()
+        mode = self._mode if self._kept is None else "a"
         # Line-buffered: whoever watches the file, or finds it after a crash, has every line that was written.
-        self._file = self.filename.open(self._mode, encoding="utf-8", newline="", buffering=1)
+        self._file = self.filename.open(mode, encoding="utf-8", newline="", buffering=1)
+        if self._kept is not None:
+            self._cut(self._file, self._kept)
+            self._kept = None
+
+    def _cut(self, file: IO[str], kept: int) -> None:
+        """Leave away what was written after the checkpoint: it is about to be written again."""
+        size = os.fstat(file.fileno()).st_size
+        if size < kept:
+            had = f"must have the {kept} bytes that it had at the checkpoint; got {size}"
+            warnings.warn(f"{type(self).__name__}: {self.filename} {had}: earlier lines are missing", stacklevel=2)
+        file.truncate(min(size, kept))
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         self._close()
@@ -69,8 +95,9 @@ class CSVLogger(_FileLog):
         self._writer: csv.DictWriter[str] | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        columns = self._existing_columns() if self.append else []
+        goes_on = self.append or self._kept is not None
         super().on_train_begin(logs)
+        columns = self._existing_columns() if goes_on else []
         self._writer = self._new_writer(columns) if columns else None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -106,11 +133,22 @@ class JsonLog(_FileLog):
         super().__init__(filename, "w")
         self._step = 0
         self._epoch = 0
+        self._seconds = 0.0  # of the training before a checkpoint from which it goes on
         self._start = 0.0
 
+    def get_state(self) -> dict[str, Any]:
+        seconds = time.perf_counter() - self._start
+        return super().get_state() | {"step": self._step, "epoch": self._epoch, "seconds": seconds}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        self._step, self._epoch, self._seconds = state["step"], state["epoch"], state["seconds"]
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        if self._kept is None:
+            self._step, self._seconds = 0, 0.0
         super().on_train_begin(logs)
-        self._step, self._start = 0, time.perf_counter()
+        self._start = time.perf_counter() - self._seconds
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch

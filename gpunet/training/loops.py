@@ -1,8 +1,8 @@
-"""The loops of fit, evaluate and predict over batches, with their callbacks."""
+"""The loops of evaluate and predict over batches, with their callbacks; that of fit is in training/fitting.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -19,63 +19,9 @@ if TYPE_CHECKING:
     from gpunet.training.trainer import Trainer
 
 
-def train(
-    model: Trainer,
-    step: Step,
-    feed: Feed,
-    validation: Feed | None,
-    epochs: Iterable[int],
-    validated: Callable[[int], bool],
-    callbacks: CallbackList,
-) -> None:
-    """Train for `epochs`, evaluating on `validation` after those for which `validated` is true.
-
-    However it ends, `on_train_end` is called, so that callbacks can close what they opened.
-    """
-    logs: Logs = {}
-    try:
-        callbacks.call("on_train_begin", {})
-        with Interruption() as interruption:
-            for epoch in epochs:
-                with _batches(feed, interruption) as batches:
-                    if batches is None:
-                        break
-                    logs = _train_epoch(model, step, batches, epoch, callbacks, interruption)
-                if validation is not None and validated(epoch):
-                    values = evaluate(step, validation, callbacks, interruption)
-                    logs |= {f"val_{name}": value for name, value in values.items()}
-                callbacks.call("on_epoch_end", epoch, logs)
-                interruption.check()
-                if model.stop_training:
-                    break
-    finally:
-        callbacks.call("on_train_end", logs)
-
-
-def _train_epoch(
-    model: Trainer,
-    step: Step,
-    batches: Iterator[Batch],
-    epoch: int,
-    callbacks: CallbackList,
-    interruption: Interruption,
-) -> Logs:
-    step.reset()
-    callbacks.call("on_epoch_begin", epoch, {})
-    for number, batch in enumerate(batches):
-        callbacks.call("on_train_batch_begin", number, {})
-        step.train(batch)
-        logs = step.results() if callbacks.wants_logs("on_train_batch_end") else {}
-        callbacks.call("on_train_batch_end", number, logs)
-        interruption.check()
-        if model.stop_training:
-            break
-    return step.results()
-
-
 def evaluate(step: Step, feed: Feed, callbacks: CallbackList, interruption: Interruption | None = None) -> Logs:
     """Return the means of loss and metrics over one epoch; nothing if `feed` has no more batches."""
-    with _batches(feed, interruption) as batches:
+    with batches_of(feed, interruption) as batches:
         if batches is None:
             return {}
         step.reset()
@@ -96,7 +42,7 @@ def predict(model: Trainer, feed: Feed, callbacks: CallbackList, on_device: bool
     """Return the outputs of one epoch, on the host or, with `on_device`, where they were computed."""
     callbacks.call("on_predict_begin", {})
     outputs: list[Array] = []
-    with _batches(feed, None) as batches:
+    with batches_of(feed, None) as batches:
         assert batches is not None, "a new feed has a batch"
         for number, batch in enumerate(batches):
             callbacks.call("on_predict_batch_begin", number, {})
@@ -108,7 +54,7 @@ def predict(model: Trainer, feed: Feed, callbacks: CallbackList, on_device: bool
 
 
 @contextmanager
-def _batches(feed: Feed, interruption: Interruption | None) -> Iterator[Iterator[Batch] | None]:
+def batches_of(feed: Feed, interruption: Interruption | None) -> Iterator[Iterator[Batch] | None]:
     """Give the batches of an epoch, or None; what they hold open is closed when the block is left."""
     with nullcontext() if interruption is None else interruption.at_once():
         batches = feed.epoch()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from gpunet.training.callback import Callback, Logs
@@ -36,6 +37,7 @@ class ProgressBar(Callback):
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._epoch = 0
+        self._batches = 0  # trained, in all epochs
         self._start = 0.0
         self._trained: float | None = None  # seconds this epoch took, once its validation begins
         self._next_read = 0.0
@@ -52,9 +54,16 @@ class ProgressBar(Callback):
 
     # Training
 
+    def get_state(self) -> dict[str, Any]:
+        return {"epoch": self._epoch, "batches": self._batches}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._epoch, self._batches = state["epoch"], state["batches"]
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._fitting = True
         steps = self.params["steps"]
+        self._restart()
         self._open(None if steps is None else steps * (self.params["epochs"] - self.params["initial_epoch"]))
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -62,6 +71,7 @@ class ProgressBar(Callback):
         self._restart()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._batches += 1
         self._advance(batch, f"epoch {self._epoch + 1}/{self.params['epochs']}", logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -115,7 +125,7 @@ class ProgressBar(Callback):
         self._console = Console(highlight=False)
         if self._verbose == 1 and self._console.is_interactive:
             self._progress = _new_progress(self._console)
-            self._task = self._progress.add_task("", total=steps, values="", rate="")
+            self._task = self._progress.add_task("", total=steps, completed=self._batches, values="", rate="")
             self._progress.start()
 
     def _advance(self, batch: int, what: str, logs: Logs | None) -> None:

@@ -11,7 +11,8 @@ Nothing here reads the device: loss and metrics add up in its memory until `resu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from gpunet.backend.arrays import Array, device_of
 from gpunet.backend.threads import one_blas_thread
@@ -106,6 +107,15 @@ class Step:
         """Begin new means."""
         for metric in (self._mean_loss, *self.metrics):
             metric.reset_state()
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return the running means of the loss and of the metrics, for a checkpoint."""
+        return [metric.get_state() for metric in (self._mean_loss, *self.metrics)]
+
+    def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from the running means that `state` returned."""
+        for metric, values in zip((self._mean_loss, *self.metrics), state, strict=True):
+            metric.set_state(values, self.network.device)
 
     def results(self) -> dict[str, float]:
         """Wait for the device and return the means so far, the loss first."""

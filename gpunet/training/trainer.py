@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 from gpunet import arguments
 from gpunet.backend.arrays import CPU, Array, device_of, is_array, to_device, to_host
 from gpunet.training import loops
+from gpunet.training.backup import BackupAndRestore
 from gpunet.training.callback import Callback, CallbackList, Logs, check_callbacks
 from gpunet.training.feeding import ready, whole
+from gpunet.training.fitting import Fitting
 from gpunet.training.history import History
 from gpunet.training.intake import Batching, Intake
 from gpunet.training.progress import ProgressBar, print_text
@@ -72,6 +75,8 @@ class Trainer(Intake):
         shuffle = arguments.boolean(where, "shuffle", shuffle)
         validated = _validated_epochs(where, validation_freq)
         given = check_callbacks(where, callbacks)
+        if sum(isinstance(callback, BackupAndRestore) for callback in given) > 1:
+            raise ValueError(f"{where}: callbacks must have one BackupAndRestore at most; got more")
         size = _optional(where, "validation_batch_size", validation_batch_size)
         validating = Batching(size, _optional(where, "validation_steps", validation_steps), default=batch_size)
         verbose = _check_verbose(where, verbose)
@@ -79,9 +84,11 @@ class Trainer(Intake):
         feed, validation = self._training_feeds(where, (x, y), batching, validation_split, validation_data, validating)
         self.stop_training = False
         self.history = History()
+        backups = [callback for callback in given if isinstance(callback, BackupAndRestore)]
+        others = [callback for callback in given if callback not in backups]
         with ProgressBar(feed, verbose) as progress:
             listed = CallbackList(
-                [*given, self.history, progress],
+                [*others, self.history, progress, *backups],  # these last: they keep what the others remember
                 self,
                 verbose=verbose,
                 epochs=epochs,
@@ -89,7 +96,12 @@ class Trainer(Intake):
                 initial_epoch=initial_epoch,
                 do_validation=validation is not None,
             )
-            loops.train(self, self._new_step(), feed, validation, range(initial_epoch, epochs), validated, listed)
+            epochs_left = range(initial_epoch, epochs)
+            fitting = Fitting(self, self._new_step(), feed, validation, epochs_left, validated, listed)
+            with ExitStack() as running:
+                for backup in backups:
+                    running.enter_context(backup.running(fitting))
+                fitting.run()
         return self.history
 
     def evaluate(

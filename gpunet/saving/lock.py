@@ -1,0 +1,65 @@
+"""A folder that one process at a time may write to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+_NAME = ".lock"
+
+
+class FolderLock:
+    """A `with` block in which `folder` is this process's own; RuntimeError if another process has it.
+
+    The lock is one of the operating system's on the file '.lock', and ends with the process, however that ends.
+    """
+
+    def __init__(self, where: str, folder: Path) -> None:
+        self._where = where
+        self._path = folder / _NAME
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        file = self._path.open("a+", encoding="ascii")
+        try:
+            _lock(file)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            folder = self._path.parent
+            raise RuntimeError(
+                f"{self._where}: {folder} must be used by one process at a time; got one beside process {holder}; "
+                f"wait for it, or name another folder"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        self._file = file
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()  # which gives the lock back
+            self._file = None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: IO[str]) -> None:
+        """Lock the first byte behind what anybody writes; OSError if another process has it."""
+        file.seek(2**16)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: IO[str]) -> None:
+        """Lock the file; OSError if another process has it."""
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
