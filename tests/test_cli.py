@@ -53,7 +53,9 @@ def test_training_leaves_model_history_and_configuration() -> None:
     assert result.output.startswith("device: cpu, ") and "(asked for)" in result.output
     (folder,) = Path("runs").iterdir()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", folder.name)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "history.csv", "model.gpunet"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("config.json", "history.csv", "model.gpunet", "result.json")
+    ]
     accuracy = float(re.search(r"^test accuracy (0\.\d{4})\n\Z", result.output, re.MULTILINE)[1])  # type: ignore[index]
 
     model = gpunet.load_model(folder / "model.gpunet")
@@ -72,7 +74,11 @@ def test_training_leaves_model_history_and_configuration() -> None:
         "optimizer": "adam",
         "learning_rate": None,
         "seed": 7,
+        "checkpoint_every": None,
+        "log_json": None,
     }
+    found = json.loads((folder / "result.json").read_text())
+    assert list(found) == ["test_loss", "test_accuracy"] and found["test_accuracy"] == pytest.approx(accuracy, abs=5e-5)
     assert config["device"] == "cpu (asked for)"
     assert config["versions"]["gpunet"] == gpunet.__version__ and config["versions"]["numpy"] == np.__version__
     assert config["compile"]["optimizer"]["class_name"] == "Adam"
@@ -221,8 +227,8 @@ def test_ctrl_c_saves_what_was_trained() -> None:
     finally:
         process.kill()
     assert (process.returncode, err) == (130, "")
-    steps = re.search(r"\ninterrupted after (\d+) steps; the model trained so far is run/model.gpunet\n\Z", out)
-    assert steps is not None, out
+    steps = re.search(r"\ninterrupted after (\d+) steps; the model trained so far is run/model.gpunet\n", out)
+    assert steps is not None and out.endswith("\nto go on: gpunet train --resume run\n"), out
     logged = [json.loads(line) for line in Path("log.json").read_text().splitlines()]
     assert int(steps[1]) == logged[-1]["step"]
     (_, (x, y)) = gpunet.datasets.load_digits()

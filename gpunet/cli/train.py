@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
-import platform
 import shlex
-import sys
-from dataclasses import asdict, dataclass
-from datetime import datetime
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from gpunet import optimizers
 from gpunet.backend import devices
+from gpunet.backend.arrays import Device
 from gpunet.backend.random import set_random_seed
-from gpunet.callbacks import Callback, CSVLogger, JsonLog
+from gpunet.callbacks import BackupAndRestore, Callback, CSVLogger, JsonLog
+from gpunet.cli import runs
 from gpunet.cli.application import INTERRUPTED, DeviceOption, app, choose_device, reported_errors
+from gpunet.cli.runs import Run
 from gpunet.datasets import digits
 from gpunet.models import Sequential
 from gpunet.recipes import RECIPES
-from gpunet.version import version
+from gpunet.saving.lock import FolderLock
+from gpunet.saving.replacing import remove_unfinished
 
 ModelName = StrEnum("ModelName", list(RECIPES))  # type: ignore[misc]  # mypy wants the names spelled out
 OptimizerName = StrEnum("OptimizerName", {"adam": "adam", "sgd": "sgd"})
 _EPOCHS = ", ".join(f"{name} {recipe.epochs}" for name, recipe in RECIPES.items())
-
-
-@dataclass(frozen=True)
-class Run:
-    """What `gpunet train` was asked to do; None stands for what the model or the optimizer takes by itself."""
-
-    device: str | None
-    model: str
-    epochs: int | None
-    steps: int | None
-    batch_size: int
-    optimizer: str
-    learning_rate: float | None
-    seed: int
 
 
 class StopAfter(Callback):
@@ -51,6 +37,12 @@ class StopAfter(Callback):
 
     def __init__(self, steps: int) -> None:
         self._left = steps
+
+    def get_state(self) -> dict[str, Any]:
+        return {"left": self._left}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._left = state["left"]
 
     def wants_logs(self, hook: str) -> bool:
         return False
@@ -63,6 +55,7 @@ class StopAfter(Callback):
 
 @app.command("train")
 def _train_command(
+    context: typer.Context,
     device: DeviceOption = None,
     model: Annotated[ModelName, typer.Option(help="cnn50 takes the images at 50 x 50 pixels.")] = ModelName("cnn"),
     epochs: Annotated[int | None, typer.Option(min=1, show_default=_EPOCHS)] = None,
@@ -74,91 +67,113 @@ def _train_command(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results, new or empty.", show_default="runs/<time>")
     ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, metavar="STEPS", help="Save every so many steps what --resume needs.")
+    ] = None,
     log_json: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write a JSON object a step and an epoch to this file.")
     ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Go on with the run in this folder; stands alone.")
+    ] = None,
 ) -> None:
     """Train a network on the handwritten digits that gpunet carries, and test it."""
-    run = Run(device, model, epochs, steps, batch_size, optimizer, learning_rate, seed)
     with reported_errors():
-        _train(run, out, log_json)
+        if log_json is not None and not log_json.parent.is_dir():
+            raise ValueError(f"--log-json: the folder of {log_json} must exist")
+        log = None if log_json is None else str(log_json.absolute())
+        run = Run(device, model, epochs, steps, batch_size, optimizer, learning_rate, seed, checkpoint_every, log)
+        if resume is None:
+            _begin(run, out)
+        else:
+            _check_alone(context)
+            runs.check_begun(resume)
+            with FolderLock("gpunet train", resume):
+                _go_on(resume)
 
 
-def _train(run: Run, out: Path | None, log_json: Path | None) -> None:
-    """Check what was asked, train, test, and leave the results in a folder."""
-    recipe = RECIPES[run.model]
-    chosen, why = choose_device(run.device)
+def _check_alone(context: typer.Context) -> None:
+    """ValueError if the command has an option beside --resume."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    others = ", ".join(f"--{name.replace('_', '-')}" for name in given if name != "resume")
+    if others:
+        raise ValueError(f"--resume: must stand alone, the run has its options; got {others} too")
+
+
+def _begin(run: Run, out: Path | None) -> None:
+    """Check what was asked, and train in a new folder."""
+    chosen, why = _use_device(run.device)
+    model = _new_model(run)
+    folder = runs.new_folder(out)
+    with FolderLock("gpunet train", folder):
+        run = replace(run, device=str(chosen), epochs=_epochs(run))
+        runs.write_config(folder, run, model, f"{chosen} ({why})")
+        _train(folder, run, model)
+
+
+def _go_on(folder: Path) -> None:
+    """Train what is left of the run in `folder`."""
+    run = runs.read_run(folder)
+    _use_device(run.device)
+    remove_unfinished(folder)
+    found = sorted((folder / runs.CHECKPOINTS).glob("*.gpunet"))
+    print(f"going on from {found[-1]}" if found else f"no checkpoint in {folder}: beginning anew")
+    _train(folder, run, _new_model(run))
+
+
+def _use_device(name: str | None) -> tuple[Device, str]:
+    chosen, why = choose_device(name)
     print(f"device: {chosen}, {devices.examine(chosen).name} ({why})")
     devices.set_device(chosen)
+    return chosen, why
+
+
+def _new_model(run: Run) -> Sequential:
     set_random_seed(run.seed)
     optimizer = optimizers.get(run.optimizer)
     if run.learning_rate is not None:
         optimizer.learning_rate = run.learning_rate
-    if log_json is not None and not log_json.parent.is_dir():
-        raise ValueError(f"--log-json: the folder of {log_json} must exist")
-    (x_train, y_train), (x_test, y_test) = digits.load_data()
-    model = recipe.network()
+    model = RECIPES[run.model].network()
     model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    folder = _new_folder(out)
-    epochs = _epochs(run, math.ceil(len(x_train) / run.batch_size))
-    _write_config(folder / "config.json", run, epochs, model, f"{chosen} ({why})")
-    callbacks: list[Callback] = [CSVLogger(folder / "history.csv")]
-    callbacks += [] if run.steps is None else [StopAfter(run.steps)]
-    callbacks += [] if log_json is None else [JsonLog(log_json)]
+    return model
+
+
+def _train(folder: Path, run: Run, model: Sequential) -> None:
+    """Train, test, and leave the results in `folder`."""
+    (x_train, y_train), (x_test, y_test) = digits.load_data()
+    images, path = RECIPES[run.model].images, folder / runs.MODEL
+    callbacks = [CSVLogger(folder / runs.HISTORY), *_asked_callbacks(folder, run)]
     print(f"training {run.model}, {model.count_params():,} parameters, on {len(x_train):,} images; results in {folder}")
     try:
-        model.fit(recipe.images(x_train), y_train, run.batch_size, epochs, callbacks=callbacks)
+        model.fit(images(x_train), y_train, run.batch_size, run.epochs or 0, callbacks=callbacks)
     except KeyboardInterrupt:
-        model.save(folder / "model.gpunet")
-        print(f"interrupted after {optimizer.iterations} steps; the model trained so far is {folder / 'model.gpunet'}")
+        model.save(path)
+        steps = model.optimizer.iterations if model.optimizer is not None else 0
+        print(f"interrupted after {steps} steps; the model trained so far is {path}")
+        print(f"to go on: {shlex.join(['gpunet', 'train', '--resume', str(folder)])}")
         raise typer.Exit(INTERRUPTED) from None
-    model.save(folder / "model.gpunet")
-    _, accuracy = model.evaluate(recipe.images(x_test), y_test, verbose=0)
+    model.save(path)
+    loss, accuracy = model.evaluate(images(x_test), y_test, verbose=0)
+    runs.write_result(folder, {"test_loss": loss, "test_accuracy": accuracy})
+    shutil.rmtree(folder / runs.CHECKPOINTS, ignore_errors=True)
     print(f"test accuracy {accuracy:.4f}")
 
 
-def _epochs(run: Run, steps_per_epoch: int) -> int:
+def _asked_callbacks(folder: Path, run: Run) -> Iterator[Callback]:
+    if run.steps is not None:
+        yield StopAfter(run.steps)
+    if run.log_json is not None:
+        yield JsonLog(run.log_json)
+    if run.checkpoint_every is not None:
+        yield BackupAndRestore(folder / runs.CHECKPOINTS, run.checkpoint_every, delete_checkpoint=False)
+
+
+def _epochs(run: Run) -> int:
     """Return how many epochs to begin: those asked for, else enough for the steps asked for, else the network's."""
     if run.epochs is not None:
         return run.epochs
     if run.steps is not None:
-        return math.ceil(run.steps / steps_per_epoch)
+        (x_train, _), _ = digits.load_data()
+        return math.ceil(run.steps / math.ceil(len(x_train) / run.batch_size))
     return RECIPES[run.model].epochs
-
-
-def _new_folder(out: Path | None) -> Path:
-    """Make and return the folder for the results; FileExistsError if `out` holds something already."""
-    if out is not None:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise FileExistsError(f"--out: must be a new or empty folder; got {out}")
-        out.mkdir(parents=True, exist_ok=True)
-        return out
-    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    for number in itertools.count(1):
-        folder = Path("runs", name if number == 1 else f"{name}_{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:  # begun in the same second
-            continue
-        return folder
-    raise AssertionError("there is always a next number")
-
-
-def _write_config(path: Path, run: Run, epochs: int, model: Sequential, device: str) -> None:
-    """Write down everything that decided the run."""
-    config = {
-        "command": shlex.join(["gpunet", *sys.argv[1:]]),
-        "arguments": asdict(run) | {"epochs": epochs},
-        "device": device,
-        "data": {"name": "digits", "split_seed": 0, "test_images": digits.TEST_SIZE},
-        "architecture": json.loads(model.to_json()),
-        "compile": model.get_compile_config(),
-        "versions": {
-            "gpunet": version(),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-        },
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

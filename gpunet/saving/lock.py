@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -23,6 +24,18 @@ class FolderLock:
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
+        file = self._locked()
+        while not self._is_in_place(file):  # whoever had it has removed it meanwhile
+            file.close()
+            file = self._locked()
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        self._file = file
+        return self
+
+    def _locked(self) -> IO[str]:
+        """Return the file, locked."""
         file = self._path.open("a+", encoding="ascii")
         try:
             _lock(file)
@@ -30,23 +43,26 @@ class FolderLock:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             file.close()
-            folder = self._path.parent
             raise RuntimeError(
-                f"{self._where}: {folder} must be used by one process at a time; got one beside process {holder}; "
-                f"wait for it, or name another folder"
+                f"{self._where}: {self._path.parent} must be used by one process at a time; got this one beside "
+                f"process {holder}; wait for it, or name another folder"
             ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        self._file = file
-        return self
+        return file
+
+    def _is_in_place(self, file: IO[str]) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()  # which gives the lock back
-            self._file = None
+        assert self._file is not None, "the block was entered"
+        with suppress(OSError):  # Windows removes no file that is open
+            self._path.unlink()
+        self._file.close()  # which gives the lock back
+        self._file = None
 
 
 if sys.platform == "win32":
