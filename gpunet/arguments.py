@@ -78,10 +78,16 @@ def choice(where: str, name: str, value: T, valid: Iterable[T]) -> T:
 
 def floating(where: str, dtype: Any) -> np.dtype[Any]:
     """Return `dtype` as float32 or float64 (None is float32); TypeError else."""
-    try:
-        resolved = np.dtype(np.float32 if dtype is None else dtype)
-    except TypeError:
-        resolved = np.dtype(object)
+    resolved = dtype_of(np.float32 if dtype is None else dtype)
     if resolved not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"{where}: dtype must be 'float32' or 'float64'; got {dtype!r}")
     return resolved
+
+
+def dtype_of(value: Any) -> np.dtype[Any]:
+    """Return the dtype that `value` stands for, that of objects where it stands for none."""
+    try:
+        found: np.dtype[Any] = np.dtype(value)
+    except Exception:  # NumPy raises whatever reading the description of a dtype comes to
+        found = np.dtype(object)
+    return found

@@ -73,7 +73,16 @@ class Metric:
         return {name: value for name, value in vars(self).items() if isinstance(value, kept) or is_array(value)}
 
     def set_state(self, state: Mapping[str, Any], device: Device) -> None:
-        """Go on from what `get_state` returned, with arrays on `device`."""
+        """Go on from what `get_state` returned, with arrays on `device`; ValueError if it is of another metric."""
+        present, given = (
+            {name: type(value) for name, value in values.items() if not is_array(value)}
+            for values in (self.get_state(), state)
+        )
+        if given != present:
+            raise ValueError(f"{self.name}: state must be that of this metric, of {present}; got {given}")
+        sums = state.get("_state")
+        if sums is not None and (sums.shape, sums.dtype) != ((self._parts, 2), np.float64):
+            raise ValueError(f"{self.name}: sums must be float64 of shape {(self._parts, 2)}; got {sums.shape}")
         vars(self).update((key, to_device(value, device) if is_array(value) else value) for key, value in state.items())
 
     def get_config(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpunet import optimizers
+from gpunet import arguments, optimizers
 from gpunet.backend import devices
 from gpunet.backend.arrays import Device
 from gpunet.backend.random import set_random_seed
@@ -42,7 +42,7 @@ class StopAfter(Callback):
         return {"left": self._left}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self._left = state["left"]
+        self._left = arguments.integer("--steps", "left", state["left"], 0)
 
     def wants_logs(self, hook: str) -> bool:
         return False

@@ -142,7 +142,8 @@ class JsonLog(_FileLog):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         super().set_state(state)
-        self._step, self._epoch, self._seconds = state["step"], state["epoch"], state["seconds"]
+        self._step, self._epoch = (arguments.integer("JsonLog", name, state[name], 0) for name in ("step", "epoch"))
+        self._seconds = arguments.real("JsonLog", "seconds", state["seconds"], 0)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         if self._kept is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gpunet import arguments
 from gpunet.training.callback import Callback, Logs
 
 
@@ -19,7 +20,9 @@ class History(Callback):
         return {"history": self.history, "epoch": self.epoch}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self.history, self.epoch = state["history"], state["epoch"]
+        epochs = [arguments.integer("History", "epoch", epoch, 0) for epoch in state["epoch"]]
+        history = {name: list(map(float, values)) for name, values in state["history"].items()}
+        self.history, self.epoch = history, epochs
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)

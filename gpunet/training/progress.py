@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from gpunet import arguments
 from gpunet.training.callback import Callback, Logs
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class ProgressBar(Callback):
         return {"epoch": self._epoch, "batches": self._batches}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self._epoch, self._batches = state["epoch"], state["batches"]
+        self._epoch, self._batches = (arguments.integer("fit", name, state[name], 0) for name in ("epoch", "batches"))
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._fitting = True
