@@ -227,8 +227,8 @@ def test_ctrl_c_saves_what_was_trained() -> None:
     finally:
         process.kill()
     assert (process.returncode, err) == (130, "")
-    steps = re.search(r"\ninterrupted after (\d+) steps; the model trained so far is run/model.gpunet\n", out)
-    assert steps is not None and out.endswith("\nto go on: gpunet train --resume run\n"), out
+    steps = re.search(r"\ninterrupted after (\d+) steps; the model trained so far is run/model.gpunet\n\Z", out)
+    assert steps is not None, out
     logged = [json.loads(line) for line in Path("log.json").read_text().splitlines()]
     assert int(steps[1]) == logged[-1]["step"]
     (_, (x, y)) = gpunet.datasets.load_digits()

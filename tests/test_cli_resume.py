@@ -46,6 +46,11 @@ def _killed(*arguments: str, kill: signal.Signals = signal.SIGKILL, checkpoints:
     return process.communicate(timeout=60)[0]
 
 
+def _resume(*more: str) -> Any:
+    """Go on with the run of ASKED."""
+    return _run("--resume", "run", "--log-json", "log.json", *more)
+
+
 @pytest.fixture
 def whole() -> Path:
     """A run that nothing has cut off."""
@@ -72,19 +77,20 @@ def _steps(path: Path) -> list[Any]:
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_killed_run_goes_on_to_the_same_files(whole: Path) -> None:
     _killed(*ASKED, "--out", "run")
-    result = _run("--resume", "run")
+    result = _resume()
     assert result.exit_code == 0, result.output
     assert "going on from run/checkpoints/checkpoint-0000000" in result.output
     _same(whole, Path("run"))
-    again = _run("--resume", "run")
+    again = _resume()
     assert again.exit_code == 2
     assert again.output == "error: --resume: the run in run has ended; its model is run/model.gpunet\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process on Windows")
 def test_an_interrupted_run_goes_on_to_the_same_files(whole: Path) -> None:
-    assert "to go on: gpunet train --resume run\n" in _killed(*ASKED, "--out", "run", kill=signal.SIGINT)
-    assert _run("--resume", "run").exit_code == 0
+    command = f"gpunet train --resume run --log-json {Path('log.json').absolute()}"
+    assert f"to go on: {command}\n" in _killed(*ASKED, "--out", "run", kill=signal.SIGINT)
+    assert _resume().exit_code == 0
     _same(whole, Path("run"))
 
 
@@ -94,7 +100,7 @@ def test_a_run_without_checkpoints_is_begun_anew(whole: Path) -> None:
         Path("run", name).unlink()
     Path("run/.history.csv.12.01234567.part").write_text("half")
     Path("run/.lock").write_text("1\n")  # of a process that was killed
-    result = _run("--resume", "run")
+    result = _resume()
     assert result.exit_code == 0 and "no checkpoint in run: beginning anew" in result.output, result.output
     _same(whole, Path("run"))
 
@@ -102,7 +108,7 @@ def test_a_run_without_checkpoints_is_begun_anew(whole: Path) -> None:
 def test_a_run_that_was_killed_before_it_began_leaves_its_folder_free() -> None:
     Path("run").mkdir()
     Path("run/.config.json.12.01234567.part").write_text("{")
-    result = _run("--resume", "run")
+    result = _resume()
     assert result.exit_code == 2
     assert result.output == "error: --resume: must be the folder of a run, with a config.json; got run\n"
     assert _run("--model", "mlp", "--steps", "1", "--out", "run").exit_code == 0
@@ -113,6 +119,17 @@ def test_resume_stands_alone() -> None:
     assert result.exit_code == 2
     words = "--resume: must stand alone, the run has its options; got --epochs, --checkpoint-every too"
     assert words in result.output
+
+
+def test_a_log_that_the_user_does_not_name_is_not_written() -> None:
+    assert _run("--model", "mlp", "--steps", "1", "--log-json", "log.json", "--out", "run").exit_code == 0
+    Path("run/result.json").unlink()
+    Path("log.json").write_text("kept")
+    for more in ((), ("--log-json", "other.json")):
+        result = _run("--resume", "run", *more)
+        words = f"error: --log-json: must be {Path('log.json').absolute()}, as where the run began; got"
+        assert result.exit_code == 2 and words in result.output
+    assert Path("log.json").read_text() == "kept" and not Path("other.json").exists()
 
 
 def test_one_process_at_a_time() -> None:
@@ -159,6 +176,6 @@ def test_a_damaged_checkpoint_is_named() -> None:
     Path("run/result.json").unlink()
     Path("run/checkpoints").mkdir()
     Path("run/checkpoints/checkpoint-000000010.gpunet").write_bytes(b"half")
-    result = _run("--resume", "run")
+    result = _resume()
     assert result.exit_code == 2
     assert "error: BackupAndRestore: run/checkpoints/checkpoint-000000010.gpunet: must be a model" in result.output

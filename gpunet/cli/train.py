@@ -74,7 +74,7 @@ def _train_command(
         Path | None, typer.Option(dir_okay=False, help="Write a JSON object a step and an epoch to this file.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Go on with the run in this folder; stands alone.")
+        Path | None, typer.Option(metavar="DIR", help="Go on with the run in this folder, with its options.")
     ] = None,
 ) -> None:
     """Train a network on the handwritten digits that gpunet carries, and test it."""
@@ -89,14 +89,14 @@ def _train_command(
             _check_alone(context)
             runs.check_begun(resume)
             with FolderLock("gpunet train", resume):
-                _go_on(resume)
+                _go_on(resume, log)
 
 
 def _check_alone(context: typer.Context) -> None:
-    """ValueError if the command has an option beside --resume."""
+    """ValueError if the command has an option beside --resume and --log-json."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    others = ", ".join(f"--{name.replace('_', '-')}" for name in given if name != "resume")
+    others = ", ".join(f"--{name.replace('_', '-')}" for name in given if name not in ("resume", "log_json"))
     if others:
         raise ValueError(f"--resume: must stand alone, the run has its options; got {others} too")
 
@@ -112,9 +112,11 @@ def _begin(run: Run, out: Path | None) -> None:
         _train(folder, run, model)
 
 
-def _go_on(folder: Path) -> None:
+def _go_on(folder: Path, log: str | None) -> None:
     """Train what is left of the run in `folder`."""
     run = runs.read_run(folder)
+    if run.log_json != log:  # a file names no other to be written to: the user does
+        raise ValueError(f"--log-json: must be {run.log_json}, as where the run began; got {log}")
     _use_device(run.device)
     remove_unfinished(folder)
     found = sorted((folder / runs.CHECKPOINTS).glob("*.gpunet"))
@@ -151,7 +153,9 @@ def _train(folder: Path, run: Run, model: Sequential) -> None:
         model.save(path)
         steps = model.optimizer.iterations if model.optimizer is not None else 0
         print(f"interrupted after {steps} steps; the model trained so far is {path}")
-        print(f"to go on: {shlex.join(['gpunet', 'train', '--resume', str(folder)])}")
+        if run.checkpoint_every is not None:
+            logged = [] if run.log_json is None else ["--log-json", run.log_json]
+            print(f"to go on: {shlex.join(['gpunet', 'train', '--resume', str(folder), *logged])}")
         raise typer.Exit(INTERRUPTED) from None
     model.save(path)
     loss, accuracy = model.evaluate(images(x_test), y_test, verbose=0)

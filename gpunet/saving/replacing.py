@@ -11,7 +11,7 @@ _UNFINISHED = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.part")
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one act, and not before it is on the disk."""
+    """Put `data` at `path` in one act, and not before it is on the disk; OSError that names the path if it cannot."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         with temporary.open("xb") as file:
@@ -19,8 +19,10 @@ def replace_file(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = os.fspath(path)  # of a full disk it says nothing, else it is the temporary one
         raise
     synchronize_folder(path.parent)
 
