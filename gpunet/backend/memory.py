@@ -9,7 +9,6 @@ own pool does the same; `emulated` wants memory that nothing has written.)
 from __future__ import annotations
 
 import math
-import threading
 import weakref
 from collections import defaultdict, deque
 from functools import lru_cache, partial
@@ -17,6 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from gpunet.backend.locks import Lock
 
 Block: TypeAlias = tuple[bytearray, int]  # memory, and where a cache line begins in it
 
@@ -34,7 +35,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.misses = 0
-        self._lock = threading.RLock()  # a finalizer, which may run inside, may want an array too
+        self._lock = Lock()  # a finalizer, which may run inside, may want an array too
         self._free: defaultdict[int, list[Block]] = defaultdict(list)
         self._leases: dict[int, weakref.ref[npt.NDArray[Any]]] = {}  # by the id of an array that is alive
         self._returned: deque[tuple[int, Block]] = deque()  # of arrays that have ended: sizes and blocks

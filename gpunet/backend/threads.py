@@ -32,6 +32,7 @@ from typing import Any, TypeAlias
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from gpunet import arguments
+from gpunet.backend.locks import in_child, once
 
 LongCall: TypeAlias = Callable[[], object]
 Part: TypeAlias = Generator[LongCall, None, None]
@@ -166,7 +167,7 @@ class _Call:
 Offered: TypeAlias = "SimpleQueue[tuple[_Call, Context]]"
 
 
-@cache
+@once
 def _team(helpers: int) -> Offered:
     """Start so many threads, and return the queue from which they take calls."""
     offered: Offered = SimpleQueue()
@@ -239,12 +240,9 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+@in_child
 def _begin_child() -> None:
     """Forget the parent's threads, which a forked child has none of, and what they held."""
     global _blas
     _team.cache_clear()
     _blas = _Blas()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_child)
