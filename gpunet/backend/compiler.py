@@ -239,8 +239,15 @@ def _run(command: list[str], folder: Path | None = None) -> str:
     environment = os.environ | {"LC_ALL": "C"}
     for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
         environment.setdefault(name, str(cache_folder() / "zig"))
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+    done = subprocess.run(  # in a process group of its own: the terminal's Ctrl-C is ours, not the compiler's
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
+        check=False,
+        process_group=0,
     )
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip() or f"exit status {done.returncode}")

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from gpunet.backend import recording
 from gpunet.backend.arrays import Device, Kind, current, import_cupy
+from gpunet.backend.interrupts import undisturbed
 from gpunet.backend.recording import CaptureError, Recording
 
 __all__ = ["CaptureError", "Graph", "Workspace"]
@@ -51,7 +52,12 @@ class Workspace:
         It must have run in this workspace before, so that its kernels are compiled; `expected` is the log of such a
         run. CaptureError if it does what no graph can do again, or launches other kernels than expected; its `has_run`
         tells whether the function has come to its end all the same. Other errors of `function` are raised as they are.
+        Ctrl-C waits for the end.
         """
+        with undisturbed():
+            return self._capture(function, expected)
+
+    def _capture(self, function: Callable[[], None], expected: list[tuple[Any, ...]]) -> Graph:
         if self._device.kind is Kind.CUDA:
             graph = self._capture_stream(function, expected)
             graph.launch()
@@ -107,8 +113,9 @@ class _Replay:
         self._actions = actions
 
     def launch(self) -> None:
-        for action in self._actions:
-            action()
+        with undisturbed():  # as the one call that launches a CUDA graph
+            for action in self._actions:
+                action()
 
 
 def _where(error: BaseException) -> str:

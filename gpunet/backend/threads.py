@@ -32,6 +32,7 @@ from typing import Any, TypeAlias
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from gpunet import arguments
+from gpunet.backend.interrupts import undisturbed
 from gpunet.backend.locks import in_child, once
 
 LongCall: TypeAlias = Callable[[], object]
@@ -73,9 +74,10 @@ def _default_threads() -> int:
 def run(parts: Iterable[Part]) -> None:
     """Run `parts`, generators that yield one long call each: up to there one after the other, and so after it.
 
-    An exception, of a part or of its call, ends the run, once no thread is busy with it, and is raised here.
+    An exception, of a part or of its call, ends the run, once no thread is busy with it, and is raised here. Ctrl-C
+    waits for the end.
     """
-    with _blas:
+    with undisturbed(), _blas:
         helpers = get_threads() - 1
         remaining = iter(parts)
         first = list(itertools.islice(remaining, 2))
@@ -207,6 +209,17 @@ class _Blas:
         self._limit: Any = None
 
     def __enter__(self) -> None:
+        entered = False
+        try:
+            with undisturbed():
+                self._enter()
+                entered = True
+        except BaseException:  # Ctrl-C, after which nobody would call __exit__
+            if entered:
+                self.__exit__()
+            raise
+
+    def _enter(self) -> None:
         with self._lock:
             if self._inside == 0:
                 _end_control()
@@ -214,7 +227,7 @@ class _Blas:
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
+        with undisturbed(), self._lock:
             self._inside -= 1
             if self._inside == 0:
                 _end_control()
