@@ -143,6 +143,23 @@ def test_a_model_that_several_threads_use_first_is_built_once(device: Device) ->
         _same(results, use())
 
 
+def test_a_first_use_that_fails_takes_nothing_from_others() -> None:
+    """It forgets the weights that it has made for wrong data; nobody may have begun to use them."""
+    x, y = digits(6)
+    for _ in range(4 * REPEATS):
+        model = Sequential([Conv2D(3, 3), Flatten(), Dense(5, activation="softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy")
+
+        def fail(model: Sequential = model) -> None:
+            with pytest.raises(ValueError, match="labels"):
+                model.test_on_batch(x, y + 100)
+
+        uses = [lambda model=model: model.predict(x, verbose=0)] * 4
+        results = [result for result in at_once(*[fail] * 4, *uses) if result is not None]
+        _same(results, results[0])
+        _same(results, model.predict(x, verbose=0))
+
+
 def test_a_layer_that_several_threads_call_first_is_built_once() -> None:
     for _ in range(REPEATS):
         layer = Dense(4)
@@ -216,8 +233,14 @@ def test_a_model_is_trained_by_one_thread() -> None:
 def test_a_callback_may_use_the_model_that_is_trained() -> None:
     x, y = digits(16)
     model = small_cnn()
-    use = LambdaCallback(on_epoch_end=lambda epoch, logs: (model.evaluate(x, y, verbose=0), model.train_on_batch(x, y)))
-    model.fit(x, y, epochs=2, callbacks=use, verbose=0)
+
+    def use(epoch: int, logs: Any) -> None:
+        model.evaluate(x, y, verbose=0)
+        model.train_on_batch(x, y)
+        with pytest.raises(RuntimeError, match="here: the model must be trained by one thread"):  # still
+            at_once(lambda: model.turns.check("here"))
+
+    model.fit(x, y, epochs=2, callbacks=LambdaCallback(on_epoch_end=use), verbose=0)
     assert model.optimizer.iterations == 4
 
 
