@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from gpunet.backend.arrays import to_device, to_host
     from gpunet.backend.devices import current_device, device, set_device
-    from gpunet.backend.random import set_random_seed
+    from gpunet.backend.random import random_seed, set_random_seed
     from gpunet.backend.threads import get_threads, set_threads
     from gpunet.default_dtype import floatx, set_floatx
     from gpunet.layers import (
@@ -94,6 +94,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "random_seed",
     "regularizers",
     "set_convolution",
     "set_device",
@@ -109,7 +110,7 @@ __all__ = [
 _HOMES = {
     "gpunet.backend.arrays": ("to_device", "to_host"),
     "gpunet.backend.devices": ("current_device", "device", "set_device"),
-    "gpunet.backend.random": ("set_random_seed",),
+    "gpunet.backend.random": ("random_seed", "set_random_seed"),
     "gpunet.backend.threads": ("get_threads", "set_threads"),
     "gpunet.default_dtype": ("floatx", "set_floatx"),
     "gpunet.layers": (

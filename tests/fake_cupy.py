@@ -72,8 +72,8 @@ class FakeEvent:
 class FakeStream:
     """As cupy.cuda.Stream. What it is asked for goes to the log in order; copies happen at once."""
 
-    def __init__(self, cupy: FakeCupy, name: str) -> None:
-        self.cupy, self.log, self.name = cupy, cupy.log, name
+    def __init__(self, cupy: FakeCupy, name: str, is_non_blocking: bool = False) -> None:
+        self.cupy, self.log, self.name, self.is_non_blocking = cupy, cupy.log, name, is_non_blocking
 
     def copy(self, target: np.ndarray, source: np.ndarray) -> None:
         memory = source if source.base is None else source.base
@@ -195,8 +195,8 @@ class FakeCupy:
         return self.counts[name]
 
     def _new_stream(self, non_blocking: bool = False) -> FakeStream:
-        """One that does not wait for the default stream, for copies; or one that does, for graphs."""
-        return FakeStream(self, "copying" if non_blocking else "graphs")
+        """One that does not wait for the default stream, for copies or graphs; or one that does."""
+        return FakeStream(self, "beside" if non_blocking else "waiting", non_blocking)
 
     def _alloc_pinned_memory(self, size: int) -> np.ndarray:
         self.log.append(f"pin {size} bytes")

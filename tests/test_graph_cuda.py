@@ -43,16 +43,23 @@ def test_what_is_captured_is_launched_once_at_once_and_then_at_every_call(cupy: 
     workspace, y = Workspace(GPU), empty((1000,), np.float32, GPU)
     log = _log(y)
     made = workspace.capture(lambda: _work(y), log)
-    made.launch()
+    with workspace.entered():
+        made.launch()
     (stream,) = {entry.split(":")[0] for entry in cupy.log if "capture" in entry}
     assert stream != "computing"
+    waits = ["computing: record event 0", f"{stream}: wait for event 0"]
+    waited = [f"{stream}: record event 0", "computing: wait for event 0"]
     assert cupy.log == [
+        *waits,
         "memory from pool 0",
         f"{stream}: begin capture",
         f"{stream}: end capture",
         "memory as before",
         f"{stream}: launch graph",
+        *waited,
+        *waits,
         f"{stream}: launch graph",
+        *waited,
     ]
     assert len(cupy.kernels[-1].launches) == 2  # to be logged, and to be captured; a replay asks for none
     assert cupy.cuda.get_current_stream().name == "computing"
@@ -67,9 +74,22 @@ def test_every_graph_has_memory_of_its_own(cupy: FakeCupy) -> None:
 
 
 def test_work_runs_on_the_stream_of_the_workspace(cupy: FakeCupy) -> None:
-    with Workspace(GPU).entered():
-        assert cupy.cuda.get_current_stream().name != "computing"
+    """It waits for that outside, not by itself: another thread may use the default stream while it is captured."""
+    workspace = Workspace(GPU)
+    with workspace.entered(), workspace.entered():
+        stream = cupy.cuda.get_current_stream()
+        assert stream.name != "computing" and stream.is_non_blocking
+        cupy.log.append("work")
     assert cupy.cuda.get_current_stream().name == "computing"
+    before, after = cupy.log[: cupy.log.index("work")], cupy.log[cupy.log.index("work") + 1 :]
+    assert before == ["computing: record event 0", f"{stream.name}: wait for event 0"]
+    assert after == [f"{stream.name}: record event 0", "computing: wait for event 0"]
+
+
+def test_the_stream_outside_waits_after_an_error_too(cupy: FakeCupy) -> None:
+    with pytest.raises(ZeroDivisionError), Workspace(GPU).entered():
+        raise ZeroDivisionError
+    assert cupy.log[-1] == "computing: wait for event 0"
 
 
 @pytest.mark.parametrize(

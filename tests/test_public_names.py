@@ -47,6 +47,7 @@ FUNCTIONS = {
     "device",
     "get_threads",
     "load_model",
+    "random_seed",
     "set_convolution",
     "set_device",
     "set_random_seed",

@@ -93,10 +93,10 @@ def test_order_of_calls_on_a_gpu(cupy: FakeCupy) -> None:
         assert cupy.log == [
             f"host: wait for {copied[slot]}",  # the copy out of the host's memory
             *made,  # memory that the computing stream may still have used for something else
-            f"copying: wait for {used[slot]}",  # the steps on the device's memory
-            "copying: copy 32 bytes",
-            "copying: copy 16 bytes",
-            f"copying: record {copied[slot]}",
+            f"beside: wait for {used[slot]}",  # the steps on the device's memory
+            "beside: copy 32 bytes",
+            "beside: copy 16 bytes",
+            f"beside: record {copied[slot]}",
             f"computing: wait for {copied[slot]}",  # not the host: it goes on
             f"computing: record {used[slot]}",
         ]
@@ -105,7 +105,7 @@ def test_order_of_calls_on_a_gpu(cupy: FakeCupy) -> None:
     assert not any(np.shares_memory(taken[0], other) for other in taken[1:SLOTS])
     cupy.log.clear()
     ring.close()
-    assert cupy.log == ["host: wait for copying"]
+    assert cupy.log == ["host: wait for beside"]
 
 
 def test_a_smaller_batch_needs_no_new_memory_and_a_bigger_one_does(cupy: FakeCupy) -> None:

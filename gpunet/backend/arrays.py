@@ -15,7 +15,7 @@ import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from gpunet.backend import recording
 from gpunet.backend.emulated_array import EmulatedArray, empty_emulated
+from gpunet.backend.locks import in_child, once
 from gpunet.backend.memory import empty_host
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -68,9 +69,15 @@ def parse_device(name: str | Device, where: str = "device") -> Device:
     raise ValueError(f"{where}: name must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'emulated'; got {name!r}")
 
 
-@cache
+@once
 def import_cupy() -> Any:
-    """Return the module cupy; RuntimeError with the reason where it is missing or broken."""
+    """Return the module cupy; RuntimeError with the reason where it is missing or broken, or of no use after a fork."""
+    if _used_by_parent:
+        raise RuntimeError(
+            "cuda: a process must not use a GPU that its parent had used before the fork; start processes by "
+            'multiprocessing\'s "spawn" or "forkserver" (multiprocessing.get_context("spawn")), or fork before the '
+            "first use"
+        )
     _give_cupy_a_cache()
     try:
         import cupy
@@ -85,6 +92,23 @@ def import_cupy() -> Any:
     except BaseException as error:  # a broken installation may raise anything at all
         raise RuntimeError(f"cuda: CuPy does not import: {_first_line(error)}") from error
     return cupy
+
+
+_used = _used_by_parent = False  # a GPU: CUDA keeps what no forked child can go on with
+
+
+def note_use_of_gpu() -> None:
+    """Say that CUDA has been asked for a GPU in this process."""
+    global _used
+    _used = True
+
+
+@in_child
+def _begin_child() -> None:
+    global _used_by_parent
+    _used_by_parent |= _used
+    if _used_by_parent:
+        import_cupy.cache_clear()
 
 
 def _give_cupy_a_cache() -> None:
@@ -117,6 +141,7 @@ def device_of(array: Array) -> Device:
     if isinstance(array, np.ndarray):
         return CPU
     if is_cupy(array):
+        import_cupy()  # which refuses, in a forked child, what would end in errors of CUDA
         return Device(Kind.CUDA, int(array.device.id))
     raise TypeError(f"array: must be a NumPy, CuPy or emulated array; got {type(array).__name__}")
 
@@ -238,6 +263,7 @@ def to_device(array: Array, device: Device | str) -> Array:
 def to_host(array: Array) -> HostArray:
     """Return `array` as a NumPy array: itself if it is one, else a copy."""
     if isinstance(array, EmulatedArray) or is_cupy(array):
+        device_of(array)
         recording.refuse("the host reads the device")
         host: HostArray = array.get()  # type: ignore[attr-defined, unused-ignore]
         return host

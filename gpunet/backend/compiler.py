@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from gpunet.backend.locks import once
 from gpunet.backend.sources import kernel_folder
 
 _TRIAL = 'extern "C" double gpunet_trial(double x) { return __builtin_exp(x) + __builtin_fma(x, x, x); }\n'
@@ -81,7 +82,7 @@ class Compiler:
         return ("-shared", "-nostdlib") if "ziglang" in self.command else ("-shared",)
 
 
-@cache
+@once
 def find_compiler() -> Compiler:
     """Return the compiler for emulated kernels: GPUNET_CXX, else c++, g++ or clang++, else the ziglang wheel's clang.
 
@@ -238,15 +239,22 @@ def _run(command: list[str], folder: Path | None = None) -> str:
     environment = os.environ | {"LC_ALL": "C"}
     for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
         environment.setdefault(name, str(cache_folder() / "zig"))
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+    done = subprocess.run(  # in a process group of its own: the terminal's Ctrl-C is ours, not the compiler's
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
+        check=False,
+        process_group=0,
     )
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip() or f"exit status {done.returncode}")
     return done.stdout
 
 
-@cache
+@once
 def cache_folder(part: str = "emulator") -> Path:
     """Return a folder for what is kept: in GPUNET_CACHE, else in gpunet in the user's cache folder, else a temporary.
 

@@ -18,8 +18,19 @@ from pathlib import Path
 import numpy as np
 
 from gpunet.backend import emulator
-from gpunet.backend.arrays import CPU, EMULATED, Device, Kind, empty, import_cupy, parse_device, to_host
+from gpunet.backend.arrays import (
+    CPU,
+    EMULATED,
+    Device,
+    Kind,
+    empty,
+    import_cupy,
+    note_use_of_gpu,
+    parse_device,
+    to_host,
+)
 from gpunet.backend.launch import launch
+from gpunet.backend.locks import once
 
 _AUTO = "auto"
 _VARIABLE = "GPUNET_DEVICE"
@@ -92,7 +103,7 @@ def _usable(name: str | Device, where: str = "device") -> Device:
     return wanted
 
 
-@cache
+@once
 def examine(wanted: Device) -> Report:
     """Find out, once, whether a device can be used, by running the probe kernel on it."""
     if wanted.kind is Kind.CPU:
@@ -133,6 +144,7 @@ def _examine_cuda(wanted: Device) -> Report:
     try:
         cupy = import_cupy()
         count = cupy.cuda.runtime.getDeviceCount()
+        note_use_of_gpu()
         if wanted.index >= count:
             return Report(wanted, False, f"there are {count} CUDA devices, numbered from 0")
         _run_probe(wanted)

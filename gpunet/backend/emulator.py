@@ -29,6 +29,7 @@ from gpunet.backend.compiles import watched
 from gpunet.backend.emulator_abi import STRUCT_BYTES
 from gpunet.backend.emulator_kernel import EmulatorError, Kernel, Size
 from gpunet.backend.emulator_workers import running
+from gpunet.backend.locks import once
 from gpunet.backend.sources import launch_bounds, source
 
 __all__ = ["Compiler", "EmulatorError", "Module", "configured", "find_compiler", "module"]
@@ -95,7 +96,7 @@ def module(file: str, options: tuple[str, ...]) -> Module:
     return _module(file, options, current_settings().checked)
 
 
-@cache
+@once
 def _module(file: str, options: tuple[str, ...], checked: bool) -> Module:
     name, entries, compiler = Path(file).name, launch_bounds(file), find_compiler()
     with watched(name, options, cache_folder):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import threading
+
+from gpunet.backend.locks import Lock
 
 # One launch at a time: the stacks and the libraries' static memory belong to the launch that runs.
-running = threading.Lock()
+running = Lock()
 
 _stacks: dict[int, int] = {}
 

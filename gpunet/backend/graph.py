@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from gpunet.backend import recording
 from gpunet.backend.arrays import Device, Kind, current, import_cupy
+from gpunet.backend.interrupts import undisturbed
 from gpunet.backend.recording import CaptureError, Recording
 
 __all__ = ["CaptureError", "Graph", "Workspace"]
@@ -27,14 +28,17 @@ class Graph(Protocol):
 class Workspace:
     """A stream of its own, on one device, for all graphs of one model, which run on it one after the other.
 
-    It waits for what the device's default stream was given before, and the other way round.
+    It waits for what the stream outside was given before, and the other way round. That is said with events: a stream
+    with which CUDA's default stream keeps step by itself must not be captured while another thread uses that one.
     """
 
     def __init__(self, device: Device) -> None:
         self._device = device
         if device.kind is Kind.CUDA:
             with current(device):
-                self._stream = import_cupy().cuda.Stream()
+                cuda = import_cupy().cuda
+                self._stream = cuda.Stream(non_blocking=True)
+                self._event = cuda.Event(disable_timing=True)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -42,8 +46,22 @@ class Workspace:
         if self._device.kind is not Kind.CUDA:
             yield
             return
-        with current(self._device), self._stream:
-            yield
+        with current(self._device):
+            outside = import_cupy().cuda.get_current_stream()
+            if outside == self._stream:
+                yield
+                return
+            self._let_wait(self._stream, outside)
+            try:
+                with self._stream:
+                    yield
+            finally:
+                self._let_wait(outside, self._stream)
+
+    def _let_wait(self, stream: Any, other: Any) -> None:
+        """Let `stream` wait for what `other` was given so far."""
+        self._event.record(other)
+        stream.wait_event(self._event)
 
     def capture(self, function: Callable[[], None], expected: list[tuple[Any, ...]]) -> Graph:
         """Run `function` once, and return the graph that runs it again.
@@ -51,10 +69,16 @@ class Workspace:
         It must have run in this workspace before, so that its kernels are compiled; `expected` is the log of such a
         run. CaptureError if it does what no graph can do again, or launches other kernels than expected; its `has_run`
         tells whether the function has come to its end all the same. Other errors of `function` are raised as they are.
+        Ctrl-C waits for the end.
         """
+        with undisturbed():
+            return self._capture(function, expected)
+
+    def _capture(self, function: Callable[[], None], expected: list[tuple[Any, ...]]) -> Graph:
         if self._device.kind is Kind.CUDA:
-            graph = self._capture_stream(function, expected)
-            graph.launch()
+            with self.entered():
+                graph = self._capture_stream(function, expected)
+                graph.launch()
             return graph
         with recording.started(capture=True) as made:
             function()
@@ -68,7 +92,7 @@ class Workspace:
     def _capture_stream(self, function: Callable[[], None], expected: list[tuple[Any, ...]]) -> Graph:
         cuda = import_cupy().cuda
         runtime_error, pool = cuda.runtime.CUDARuntimeError, cuda.MemoryPool()
-        with self.entered(), cuda.using_allocator(pool.malloc):
+        with cuda.using_allocator(pool.malloc):
             self._stream.begin_capture()
             try:
                 with recording.started(capture=True, runs=False) as made:
@@ -107,8 +131,9 @@ class _Replay:
         self._actions = actions
 
     def launch(self) -> None:
-        for action in self._actions:
-            action()
+        with undisturbed():  # as the one call that launches a CUDA graph
+            for action in self._actions:
+                action()
 
 
 def _where(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from gpunet.backend import emulator, recording
 from gpunet.backend.arrays import Array, Device, Kind, common_device, current, import_cupy, is_array
 from gpunet.backend.compiles import cupy_cache, watched
+from gpunet.backend.locks import once
 from gpunet.backend.sources import entry_points, source
 
 Defines: TypeAlias = Mapping[str, int | str]
@@ -141,7 +142,7 @@ def _launch_cuda(
         _cuda_kernel(device, file, entry, options, shared_bytes)(grid, block, pointers, shared_mem=shared_bytes)
 
 
-@cache
+@once
 def _cuda_kernel(device: Device, file: str, entry: str, options: tuple[str, ...], shared_bytes: int) -> Any:
     """Return the compiled kernel, allowed to use `shared_bytes` of dynamic shared memory; `device` must be current."""
     with watched(file, options, cupy_cache):
@@ -152,7 +153,7 @@ def _cuda_kernel(device: Device, file: str, entry: str, options: tuple[str, ...]
     return kernel
 
 
-@cache
+@once
 def _cuda_module(device: Device, file: str, options: tuple[str, ...]) -> Any:
     assert entry_points(file), f"{file} has no entry points"
     return import_cupy().RawModule(code=source(file), options=NVRTC_OPTIONS + options, backend="nvrtc")

@@ -9,20 +9,28 @@ own pool does the same; `emulated` wants memory that nothing has written.)
 from __future__ import annotations
 
 import math
-import threading
 import weakref
 from collections import defaultdict, deque
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from gpunet.backend.locks import Lock
 
 Block: TypeAlias = tuple[bytearray, int]  # memory, and where a cache line begins in it
 
 SMALLEST = 4096  # bytes; less is as fast from the system's own lists of small blocks
 _ALIGNMENT = 64  # bytes: a cache line
 _KEPT = 2**26  # bytes that may lie free in any case: what the blocks of a step's ops take, each of other sizes
+
+
+class _Lease(weakref.ref["npt.NDArray[Any]"]):
+    """Tells when an array that has a block has ended."""
+
+    size: int
+    block: Block
 
 
 class Pool:
@@ -34,10 +42,10 @@ class Pool:
 
     def __init__(self) -> None:
         self.misses = 0
-        self._lock = threading.RLock()  # a finalizer, which may run inside, may want an array too
+        self._lock = Lock()  # a finalizer, which may run inside, may want an array too
         self._free: defaultdict[int, list[Block]] = defaultdict(list)
-        self._leases: dict[int, weakref.ref[npt.NDArray[Any]]] = {}  # by the id of an array that is alive
-        self._returned: deque[tuple[int, Block]] = deque()  # of arrays that have ended: sizes and blocks
+        self._leases: dict[int, _Lease] = {}  # by their own id
+        self._returned: deque[_Lease] = deque()  # of arrays that have ended
         self._free_bytes = self._leased_bytes = self._most_leased = 0
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -48,16 +56,21 @@ class Pool:
             self._leased_bytes += size
             self._most_leased = max(self._most_leased, self._leased_bytes)
         array: npt.NDArray[Any] = np.ndarray(shape, dtype, memory, start)
-        self._leases[id(array)] = weakref.ref(array, partial(self._end, id(array), size, block))
+        # Python calls what it is given here anywhere, also while this thread holds the lock; so it only takes note. And
+        # it drops whatever is raised inside: a function of Python's would swallow a Ctrl-C.
+        lease = _Lease(array, self._returned.append)
+        lease.size, lease.block = size, block
+        self._leases[id(lease)] = lease
         return array
 
     def _take(self, size: int) -> Block:
         """Return a block of `size` bytes."""
         while self._returned:
-            returned, block = self._returned.popleft()
-            self._leased_bytes -= returned
-            self._free_bytes += returned
-            self._free[returned].append(block)
+            lease = self._returned.popleft()
+            del self._leases[id(lease)]
+            self._leased_bytes -= lease.size
+            self._free_bytes += lease.size
+            self._free[lease.size].append(lease.block)
         if not self._free[size]:
             return self._new_block(size)
         self._free_bytes -= size
@@ -71,11 +84,6 @@ class Pool:
         # Not an array: NumPy would make it the base of all views, of which there could be some when `array` is gone.
         memory = bytearray(size + _ALIGNMENT)
         return memory, -np.frombuffer(memory, np.uint8).ctypes.data % _ALIGNMENT
-
-    def _end(self, key: int, size: int, block: Block, _: object) -> None:
-        # Python may call this anywhere, also while this thread holds the lock; so it only takes note.
-        del self._leases[key]
-        self._returned.append((size, block))
 
 
 @lru_cache(4096)

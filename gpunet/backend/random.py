@@ -8,14 +8,16 @@ third initializer, the second dropout layer), `step` counts the draws of that ob
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import IntEnum
 
 import numpy as np
 
 from gpunet import changes
 from gpunet.backend.arrays import Array, Device, assign, device_of, to_device, to_host
+from gpunet.backend.locks import Lock
 
 
 class Purpose(IntEnum):
@@ -31,15 +33,16 @@ _SEED_LIMIT = 2**63
 
 
 class _State:
-    """The global seed, and how many objects have asked for a stream under it, by purpose."""
+    """A seed, and how many objects have asked for a stream under it, by purpose."""
 
-    def __init__(self) -> None:
-        self.seed = 0
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
         self.counts = dict.fromkeys(Purpose, 0)
-        self.lock = threading.Lock()
+        self.lock = Lock()
 
 
 _state = _State()
+_local: ContextVar[_State | None] = ContextVar("gpunet_random", default=None)
 
 
 class Stream:
@@ -113,26 +116,49 @@ def generator(seed: int, purpose: int, step: int) -> np.random.Generator:
 def set_random_seed(seed: int) -> None:
     """Set the seed of all streams made from now on, and start counting them anew.
 
-    Without this call the seed is 0: a program that says nothing about seeds gives the same bits at every run.
+    Without this call the seed is 0: a program that says nothing about seeds gives the same bits at every run. The seed
+    is that of every thread; inside a block of `random_seed` it is the block's that is set.
     """
     seed = check_seed("set_random_seed", seed)
-    with _state.lock:
-        _state.seed = seed
-        _state.counts = dict.fromkeys(Purpose, 0)
+    state = _local.get() or _state
+    with state.lock:
+        state.seed = seed
+        state.counts = dict.fromkeys(Purpose, 0)
+
+
+@contextmanager
+def random_seed(seed: int) -> Iterator[None]:
+    """Make all streams inside a `with` block, in this thread, from `seed`, counted anew; the global seed stays.
+
+    Layers, initializers and the shuffles of `fit` ask for streams one after the other, so that under the global seed
+    threads which build or fit at the same time get each other's by chance. With a block of its own a thread gives the
+    same bits whatever the others do. TypeError or ValueError unless `seed` is an integer from 0 to 2**63 - 1.
+
+    >>> with random_seed(7):
+    ...     new_stream(Purpose.SHUFFLE)
+    Stream(seed=7, purpose=2, step=0)
+    """
+    token = _local.set(_State(check_seed("random_seed", seed)))
+    try:
+        yield
+    finally:
+        _local.reset(token)
 
 
 def random_state() -> dict[str, int]:
     """Return the seed, and by purpose how many streams were made under it: what decides the streams to come."""
-    with _state.lock:
-        return {"seed": _state.seed} | {purpose.name.lower(): count for purpose, count in _state.counts.items()}
+    state = _local.get() or _state
+    with state.lock:
+        return {"seed": state.seed} | {purpose.name.lower(): count for purpose, count in state.counts.items()}
 
 
-def set_random_state(state: Mapping[str, int]) -> None:
+def set_random_state(values: Mapping[str, int]) -> None:
     """Go on from where `random_state` was taken; KeyError if a purpose is missing."""
-    counts = {purpose: int(state[purpose.name.lower()]) for purpose in Purpose}
-    seed = check_seed("set_random_state", state["seed"])
-    with _state.lock:
-        _state.seed, _state.counts = seed, counts
+    counts = {purpose: int(values[purpose.name.lower()]) for purpose in Purpose}
+    seed = check_seed("set_random_state", values["seed"])
+    state = _local.get() or _state
+    with state.lock:
+        state.seed, state.counts = seed, counts
 
 
 def check_seed(where: str, seed: int) -> int:
@@ -148,7 +174,8 @@ def new_stream(purpose: Purpose, seed: int | None = None) -> Stream:
     """Return the next stream for `purpose`: numbered under the global seed, or number 0 of a `seed` of its own."""
     if seed is not None:
         return Stream(check_seed("seed", seed), int(purpose))
-    with _state.lock:
-        number = _state.counts[purpose]
-        _state.counts[purpose] = number + 1
-        return Stream(_state.seed, int(purpose) + 256 * number)
+    state = _local.get() or _state
+    with state.lock:
+        number = state.counts[purpose]
+        state.counts[purpose] = number + 1
+        return Stream(state.seed, int(purpose) + 256 * number)

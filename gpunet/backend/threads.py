@@ -32,6 +32,8 @@ from typing import Any, TypeAlias
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from gpunet import arguments
+from gpunet.backend.interrupts import undisturbed
+from gpunet.backend.locks import in_child, once
 
 LongCall: TypeAlias = Callable[[], object]
 Part: TypeAlias = Generator[LongCall, None, None]
@@ -72,9 +74,10 @@ def _default_threads() -> int:
 def run(parts: Iterable[Part]) -> None:
     """Run `parts`, generators that yield one long call each: up to there one after the other, and so after it.
 
-    An exception, of a part or of its call, ends the run, once no thread is busy with it, and is raised here.
+    An exception, of a part or of its call, ends the run, once no thread is busy with it, and is raised here. Ctrl-C
+    waits for the end.
     """
-    with _blas:
+    with undisturbed(), _blas:
         helpers = get_threads() - 1
         remaining = iter(parts)
         first = list(itertools.islice(remaining, 2))
@@ -166,7 +169,7 @@ class _Call:
 Offered: TypeAlias = "SimpleQueue[tuple[_Call, Context]]"
 
 
-@cache
+@once
 def _team(helpers: int) -> Offered:
     """Start so many threads, and return the queue from which they take calls."""
     offered: Offered = SimpleQueue()
@@ -206,6 +209,17 @@ class _Blas:
         self._limit: Any = None
 
     def __enter__(self) -> None:
+        entered = False
+        try:
+            with undisturbed():
+                self._enter()
+                entered = True
+        except BaseException:  # Ctrl-C, after which nobody would call __exit__
+            if entered:
+                self.__exit__()
+            raise
+
+    def _enter(self) -> None:
         with self._lock:
             if self._inside == 0:
                 _end_control()
@@ -213,7 +227,7 @@ class _Blas:
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
+        with undisturbed(), self._lock:
             self._inside -= 1
             if self._inside == 0:
                 _end_control()
@@ -239,12 +253,9 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+@in_child
 def _begin_child() -> None:
     """Forget the parent's threads, which a forked child has none of, and what they held."""
     global _blas
     _team.cache_clear()
     _blas = _Blas()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_child)

@@ -9,6 +9,7 @@ from gpunet.inspection.measurement import measure
 from gpunet.inspection.profile import Profile
 from gpunet.inspection.unchanged import unchanged
 from gpunet.inspection.warmup import WarmUp, warm_up
+from gpunet.networks.turns import trains
 from gpunet.training.intake import BATCH_SIZE, Batching
 from gpunet.training.step import Step
 from gpunet.training.trainer import Trainer
@@ -17,6 +18,7 @@ from gpunet.training.trainer import Trainer
 class Inspected(Trainer):
     """A model with `profile` and `warmup`; the public model classes derive from it."""
 
+    @trains
     def profile(self, x: Any, y: Any = None, batch_size: int | None = None, *, steps: int = 5) -> Profile:
         """Time each op of a training step on the first batch, over `steps` steps; return the Profile.
 
@@ -39,6 +41,7 @@ class Inspected(Trainer):
         with unchanged(self):
             return measure(self, eager, fitting, feed, steps)
 
+    @trains
     def warmup(self, batch_size: int | None = None, last_batch_size: int | None = None) -> WarmUp:
         """Compile the kernels that training, evaluation and prediction in batches of `batch_size` (32) launch.
 

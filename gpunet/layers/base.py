@@ -32,6 +32,8 @@ import numpy as np
 from gpunet import activations, identifiers, regularizers
 from gpunet.backend.arrays import CPU, Array, contiguous, device_of, to_device, to_host, zeros
 from gpunet.backend.devices import current_device
+from gpunet.backend.interrupts import undisturbed
+from gpunet.backend.locks import Lock
 from gpunet.layers.shapes import Dims, dims
 from gpunet.layers.state import LayerState
 from gpunet.ops import arithmetic, trace
@@ -39,6 +41,9 @@ from gpunet.ops.activation import Activation
 
 Backward: TypeAlias = Callable[[Array], Array | None]
 Forward: TypeAlias = tuple[Array, Backward]
+
+
+building = Lock()  # one thread at a time builds layers, so that one that several threads need is built once
 
 
 class CommonArguments(TypedDict, total=False):
@@ -70,17 +75,18 @@ def _recorded(build: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
         was_built = self.built
         if not was_built:
             self._remember_state()
-        self._building = True
+        device = current_device()
         try:
+            self._building = True
             build(self, shape)
+            with undisturbed():
+                self.built, self._device = True, device
         except BaseException:
             if not was_built:
                 self.forget_build()
             raise
         finally:
             self._building = False
-        self.built = True
-        self._device = current_device()
 
     recorded_build.records = True  # type: ignore[attr-defined]
     return recorded_build
@@ -187,14 +193,20 @@ class Layer(LayerState):
         given = activations.as_floats(self.where, x, self.dtype)
         self.check_input(given)
         array = self._on_device(given)
-        if not self.built:
-            self.build((None, *array.shape[1:]))
+        self.build_for(array.shape[1:])
         self.clear_activity_losses()
         y, _ = self.apply(array, bool(training))
         if device_of(given) != CPU:
             return y
         y = to_host(y)
         return y.copy() if np.may_share_memory(y, given) else y
+
+    def build_for(self, row: Sequence[int]) -> None:
+        """Build the layer for samples of shape `row`, unless it is built."""
+        if not self.built:
+            with building:
+                if not self.built:  # by another thread meanwhile
+                    self.build((None, *row))
 
     def _on_device(self, x: Array) -> Array:
         """Return `x`, copied from the host if it lies there, where the layer can use it."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 
+from gpunet.backend.locks import Lock
 from gpunet.identifiers import snake_case
 
 _counts: defaultdict[str, int] = defaultdict(int)
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def auto_name(class_name: str) -> str:

@@ -8,12 +8,14 @@ from typing import Any
 
 from gpunet import arguments
 from gpunet.backend.arrays import Array
+from gpunet.backend.locks import Lock
 from gpunet.default_dtype import floatx
 from gpunet.layers.base import Backward, Forward, Layer
 from gpunet.layers.input import InputLayer
 from gpunet.layers.shapes import Dims, fits
 from gpunet.networks import fusion
 from gpunet.networks.summary import summary_text
+from gpunet.networks.turns import Turns
 from gpunet.ops import trace
 from gpunet.parameters import Parameter
 
@@ -30,6 +32,8 @@ class Network(Layer):
         self._input: InputLayer | None = None
         self._layers: list[Layer] = []
         self._fuse = True
+        self.turn = Lock()  # of the thread whose batch runs: what it reads and changes is no other's meanwhile
+        self.turns = Turns()
         self._shapes: list[Dims] = []  # of the input and of each built layer's output
 
     @property
@@ -118,6 +122,10 @@ class Network(Layer):
         return fusion.explanation(self._layers, self.fuse)
 
     # Running.
+
+    def __call__(self, x: Any, training: bool = False) -> Array:
+        with self.turn:
+            return super().__call__(x, training)
 
     def forward(self, x: Array, training: bool) -> Forward:
         """Return y and backward; x must be of the network's dtype, on its device. ValueError if it is not built."""

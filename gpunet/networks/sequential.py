@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from gpunet.backend.devices import device
+from gpunet.backend.interrupts import undisturbed
 from gpunet.identifiers import custom_object_scope
 from gpunet.layers.base import Layer
 from gpunet.layers.input import InputLayer, InputTensor
@@ -64,15 +65,16 @@ class SequentialNetwork(Network):
 
     def _put(self, layer: Layer) -> None:
         """Append `layer` and build it if possible; if that fails, everything is as it was."""
-        given, was_built = self._input, layer.built
-        if given is None and not self._layers:
-            self._input = _implied_input(layer)
-        self._layers.append(layer)
+        before, was_built = (self._input, self._shapes, self.built), layer.built
+        count = len(self._layers)
         try:
+            if self._input is None and not self._layers:
+                self._input = _implied_input(layer)
+            self._layers.append(layer)
             self._build_rest()
         except BaseException:
-            self._layers.pop()
-            self._input = given
+            del self._layers[count:]
+            self._input, self._shapes, self.built = before
             if not was_built:
                 layer.forget_build()
             raise
@@ -124,8 +126,8 @@ class SequentialNetwork(Network):
                 shapes = [*shapes, dims(layer.where, "output shape", shape)]
         self._check_devices()
         self._name_parameters()
-        self._shapes = shapes
-        self.built = bool(self._layers)
+        with undisturbed():
+            self._shapes, self.built = shapes, bool(self._layers)
 
     def _name_parameters(self) -> None:
         for layer in self._layers:

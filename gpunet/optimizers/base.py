@@ -12,6 +12,7 @@ import numpy as np
 
 from gpunet import arguments
 from gpunet.backend.arrays import CPU, Array, assign, to_device, to_host, zeros_like
+from gpunet.backend.interrupts import undisturbed
 from gpunet.identifiers import snake_case
 from gpunet.ops import preparation
 from gpunet.ops.optimizer_step import advance
@@ -99,11 +100,12 @@ class Optimizer(ABC):
                     f"{self.name}: parameters must be on one device; got {parameters[0].path} on {device} and "
                     f"{parameter.path} on {parameter.device}"
                 )
-        self._learning_rate = to_device(self._learning_rate, device)
-        self._iterations = to_device(self._iterations, device)
-        self._parameters = dict(zip(paths, parameters, strict=True))
-        self.built = True
-        self.arrange(parameters)
+        with undisturbed():
+            self._learning_rate = to_device(self._learning_rate, device)
+            self._iterations = to_device(self._iterations, device)
+            self._parameters = dict(zip(paths, parameters, strict=True))
+            self.built = True
+            self.arrange(parameters)
 
     def arrange(self, parameters: Sequence[Parameter]) -> None:
         """Lay those of `parameters` that are trainable side by side, with their slots, unless they lie so already.
@@ -123,11 +125,12 @@ class Optimizer(ABC):
             return
         if len(groups) > 1 and self.global_clipnorm is not None:
             raise ValueError(f"{self.name}: parameters must have one dtype for global_clipnorm; got {len(groups)}")
-        for old in self._groups:
-            old.release()
-        self._groups = [FlatParameters(group, self.slot_names, self._slots, self._decay) for group in groups]
-        for group in self._groups:
-            self._slots |= group.slots_by_path
+        with undisturbed():
+            for old in self._groups:
+                old.release()
+            self._groups = [FlatParameters(group, self.slot_names, self._slots, self._decay) for group in groups]
+            for made in self._groups:
+                self._slots |= made.slots_by_path
 
     def penalties(self) -> Iterator[Array]:
         """Yield what penalties on the trained parameters add to the loss, each of shape (1,)."""
@@ -138,9 +141,14 @@ class Optimizer(ABC):
         """Take one step: update the trainable parameters that have a gradient, and drop all gradients.
 
         Builds the optimizer if nobody has. ValueError if no trainable parameter has a gradient, or if one is unknown.
+        Ctrl-C waits for the end: weights, slots and step count are always those of one step.
         """
         self.build(parameters)
         self.arrange(parameters)
+        with undisturbed():
+            self._apply(parameters)
+
+    def _apply(self, parameters: Sequence[Parameter]) -> None:
         runs = [group.runs() for group in self._groups]
         if any(runs):
             self.advance()

@@ -90,8 +90,9 @@ class FlatParameters:
         """Give the parameters that are still here memory of their own."""
         for parameter, view, space in zip(self.parameters, self._views, self._spaces, strict=True):
             if parameter.value is view:
-                parameter.value = empty_like(view)
-                assign(parameter.value, view)
+                own = empty_like(view)
+                assign(own, view)
+                parameter.value = own
             if parameter.gradient_space is space:
                 parameter.gradient_space = None
 

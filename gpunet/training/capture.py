@@ -74,7 +74,8 @@ class Captures:
         """Forget all graphs if something has changed since the last run."""
         if stamp == self._stamp:
             return
-        self._restarts = 0 if self.graphs or not self._seen else self._restarts + 1
+        if changes.is_last_ours():  # what other threads do, to models of theirs mostly, ends some time
+            self._restarts = 0 if self.graphs or not self._seen else self._restarts + 1
         self._seen.clear()
         self._stamp = stamp
         if self._restarts == _MOST_RESTARTS:

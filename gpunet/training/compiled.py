@@ -7,6 +7,7 @@ from typing import Any
 
 from gpunet import arguments, losses, optimizers
 from gpunet import metrics as metrics_module
+from gpunet.backend.interrupts import undisturbed
 from gpunet.identifiers import serialize
 from gpunet.losses import Loss
 from gpunet.metrics import Metric
@@ -56,9 +57,10 @@ class Compiled(Network):
         names = [metrics_module.get(metric, where=f"{where}: metrics").name for metric in asked]
         if len({"loss", *names}) <= len(names):
             raise ValueError(f"{where}: metrics must have different names, none of them 'loss'; got {names}")
-        self.optimizer, self.loss, self.run_eagerly = new_optimizer, new_loss, run_eagerly
-        self._asked_metrics, self._metrics = asked, None
-        self.compiled = True
+        with undisturbed():
+            self.optimizer, self.loss, self.run_eagerly = new_optimizer, new_loss, run_eagerly
+            self._asked_metrics, self._metrics = asked, None
+            self.compiled = True
 
     @property
     def metrics(self) -> list[Metric]:

@@ -13,6 +13,7 @@ import numpy as np
 from gpunet import arguments
 from gpunet.backend.arrays import CPU, HostArray, Shape, contiguous, device_of, is_array, to_host
 from gpunet.backend.streaming import Layout
+from gpunet.layers.base import building
 from gpunet.losses import Loss
 from gpunet.training import samples as sets
 from gpunet.training.compiled import Compiled
@@ -123,7 +124,7 @@ class Intake(Compiled):
         parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
         if loss is None:
             x = self._checked_inputs(where, sets.as_host(where, "x", parts[0] if parts else None))
-            self._build_for(x.shape[1:])
+            self.build_for(x.shape[1:])
             return [x], [Layout(x.shape, np.dtype(self.dtype))]
         if len(parts) != 2:
             hint = "; sample weights are not supported yet" if len(parts) == 3 else ""
@@ -131,7 +132,7 @@ class Intake(Compiled):
         x = self._checked_inputs(where, sets.as_host(where, "x", parts[0]))
         y = sets.as_host(where, "y", parts[1])
         sets.check_lengths(where, x, y)
-        self._build_for(x.shape[1:])
+        self.build_for(x.shape[1:])
         try:
             targets = loss.prepare_targets(y, (len(x), *self.output_shape[1:]), self.dtype)
         except (ValueError, TypeError) as error:
@@ -145,7 +146,7 @@ class Intake(Compiled):
             inputs = self._inputs(where, x, build=False).x
             targets = sets.as_samples(where, "y", y)
             sets.check_lengths(where, inputs.array, targets)
-            self._build_for(inputs.row)
+            self.build_for(inputs.row)
             return Samples(inputs, self._targets(loss, targets))
 
     def _inputs(self, where: str, x: Any, build: bool = True) -> Samples:
@@ -161,7 +162,7 @@ class Intake(Compiled):
             host = self._checked_inputs(where, to_host(array))
             column = Column(array if device_of(array) == self.device else host, array.shape[1:], dtype)
         if build:
-            self._build_for(column.row)
+            self.build_for(column.row)
         return Samples(column)
 
     def _checked_inputs(self, where: str, x: HostArray, numbers: HostArray | None = None) -> HostArray:
@@ -189,21 +190,21 @@ class Intake(Compiled):
     @contextmanager
     def _as_it_was_on_error(self) -> Iterator[None]:
         """Forget what was built inside the `with` block if the block fails."""
-        was_built = self.built
-        try:
+        if self.built:
             yield
-        except BaseException:
-            if self.built and not was_built:
-                self.forget_build()
-            raise
+            return
+        with building:  # nobody uses what may be forgotten
+            was_built = self.built
+            try:
+                yield
+            except BaseException:
+                if self.built and not was_built:
+                    self.forget_build()
+                raise
 
     def _check_shape(self, shape: Shape) -> None:
         if self.built:
             self.check_input_shape(shape)
-
-    def _build_for(self, row: Shape) -> None:
-        if not self.built:
-            self.build((None, *row))
 
 
 def _kind(value: Any) -> str:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self, TypeVar
 
+from gpunet.backend.interrupts import Gate
+
 T = TypeVar("T")
 
 
@@ -16,8 +18,8 @@ class Interruption:
     """A `with` block in which Ctrl-C waits for `check`, which then raises KeyboardInterrupt.
 
     It does not wait while data is fetched (`at_once`, `between`): that may be code of the user's, which takes any time.
-    Nor does a second Ctrl-C wait. Only the main thread can be interrupted, and a program that handles SIGINT in its own
-    way keeps doing so.
+    Nor does a second Ctrl-C wait, but for the end of an update or the like (backend/interrupts.py). Only the main
+    thread can be interrupted, and a program that handles SIGINT in its own way keeps doing so.
     """
 
     def __init__(self) -> None:
@@ -28,8 +30,8 @@ class Interruption:
     def __enter__(self) -> Self:
         in_main_thread = threading.current_thread() is threading.main_thread()
         if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._note)
             self._installed = True
+            signal.signal(signal.SIGINT, Gate(self._note).handle)
         return self
 
     def __exit__(

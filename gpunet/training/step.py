@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpunet.backend.arrays import Array, device_of
+from gpunet.backend.interrupts import patient
 from gpunet.backend.threads import one_blas_thread
 from gpunet.layers.base import Backward
 from gpunet.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
@@ -59,11 +60,12 @@ class Step:
         """Do `work` on the arrays of `batch`, as a graph if possible."""
         if self._captures.wanted and batch.key is None:
             batch = self._inputs.placed(batch)
-        if batch.key is None:
-            work(*batch.take())
-            return
-        key = name, batch.key, current_convolution()
-        self._captures.run(key, lambda: work(*batch.take()), self.optimizer.hyperparameters)
+        with patient(), self.network.turn:
+            if batch.key is None:
+                work(*batch.take())
+                return
+            key = name, batch.key, current_convolution()
+            self._captures.run(key, lambda: work(*batch.take()), self.optimizer.hyperparameters)
 
     @one_blas_thread()
     def _train(self, x: Array, y: Array) -> None:
@@ -122,10 +124,10 @@ class Step:
         return {metric.name: metric.result() for metric in (self._mean_loss, *self.metrics)}
 
 
-@one_blas_thread()
 def predict(network: Network, x: Array) -> Array:
     """Return the outputs of `network` for the batch x."""
-    y, _ = network.forward(x, False)
+    with patient(), network.turn, one_blas_thread():
+        y, _ = network.forward(x, False)
     return y
 
 

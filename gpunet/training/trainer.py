@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from gpunet import arguments
 from gpunet.backend.arrays import CPU, Array, device_of, is_array, to_device, to_host
+from gpunet.networks.turns import evaluates, trains
 from gpunet.training import loops
 from gpunet.training.backup import BackupAndRestore
 from gpunet.training.callback import Callback, CallbackList, Logs, check_callbacks
@@ -28,6 +29,7 @@ class Trainer(Intake):
     stop_training = False  # a callback sets it to end `fit` after the running batch
     history: History | None = None  # of the last `fit`
 
+    @trains
     def fit(
         self,
         x: Any = None,
@@ -104,6 +106,7 @@ class Trainer(Intake):
                 fitting.run()
         return self.history
 
+    @evaluates
     def evaluate(
         self,
         x: Any = None,
@@ -151,6 +154,7 @@ class Trainer(Intake):
             listed = CallbackList([*given, progress], self, verbose=verbose, epochs=1, steps=feed.steps)
             return _as_given(x, loops.predict(self, feed, listed, on_device=self._has(x)))
 
+    @trains
     def train_on_batch(self, x: Any, y: Any = None, *, return_dict: bool = False) -> Any:
         """Train one step on all samples as one batch; return its loss (and metrics) from before the step.
 
@@ -162,6 +166,7 @@ class Trainer(Intake):
         step.train(ready(batch))
         return _results(step.results(), return_dict)
 
+    @evaluates
     def test_on_batch(self, x: Any, y: Any = None, *, return_dict: bool = False) -> Any:
         """Return the loss (and metrics) of all samples as one batch, in the form that `evaluate` has."""
         batch = whole(self._samples(f"{self.where}.test_on_batch", x, y), self.device)

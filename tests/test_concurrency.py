@@ -1,0 +1,416 @@
+"""Several threads at once: they predict with one model, train models of their own, and compile kernels."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_models import bits, digits, small_cnn
+
+import gpunet
+from gpunet import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D, Sequential, changes
+from gpunet.backend import devices, emulator, launch
+from gpunet.backend.arrays import CPU, EMULATED, Device, Kind, to_host
+from gpunet.backend.locks import Once, once
+from gpunet.callbacks import LambdaCallback
+
+THREADS = 8
+_LONG = os.environ.get("GPUNET_TEST_LONG") == "1"
+REPEATS = 40 if _LONG else 3
+
+
+@pytest.fixture(autouse=True)
+def _switch_often() -> Iterator[None]:
+    """Let Python change between threads a thousand times as often as it does by itself."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture(autouse=True)
+def _unchecked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run emulated kernels fast, in every thread: what they compute is checked elsewhere."""
+    emulator._environment_settings.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPUNET_EMULATOR_CHECK", "0")
+        yield
+    emulator._environment_settings.cache_clear()
+
+
+def at_once(*actions: Callable[[], Any]) -> list[Any]:
+    """Call all `actions`, each in a thread of its own, from one moment on; return what they return."""
+    results: list[Any] = [None] * len(actions)
+    errors: list[BaseException] = []
+    start = threading.Barrier(len(actions))
+
+    def run(number: int, action: Callable[[], Any]) -> None:
+        try:
+            start.wait(60)
+            results[number] = action()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=item, name=f"test-{item[0]}") for item in enumerate(actions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(300)
+        assert not thread.is_alive(), "a thread hangs"
+    if errors:
+        raise errors[0]
+    return results
+
+
+def _network(device: Device) -> Sequential:
+    with gpunet.device(device):
+        model = Sequential(
+            [
+                Input((8, 8, 1)),
+                Conv2D(6, 3, activation="relu", kernel_regularizer="l2"),
+                MaxPooling2D(2),
+                Dropout(0.2),
+                Flatten(),
+                Dense(12, activation="tanh", activity_regularizer="l2"),
+                Dense(10, activation="softmax"),
+            ]
+        )
+        model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    return model
+
+
+def _same(results: list[Any], expected: Any) -> None:
+    for result in results:
+        assert np.asarray(result).tobytes() == np.asarray(expected).tobytes()
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_on_batch", "call", "evaluate", "test_on_batch"])
+def test_one_model_gives_the_same_bits_from_eight_threads(device: Device, method: str) -> None:
+    x, y = digits(40)
+    model = _network(device)
+    uses: dict[str, Callable[[int], Any]] = {
+        "predict": lambda n: model.predict(x[n : n + 30], batch_size=13, verbose=0),
+        "predict_on_batch": lambda n: model.predict_on_batch(x[n : n + 30]),
+        "call": lambda n: model(x[n : n + 30]),
+        "evaluate": lambda n: model.evaluate(x[n : n + 30], y[n : n + 30], batch_size=13, verbose=0),
+        "test_on_batch": lambda n: model.test_on_batch(x[n : n + 30], y[n : n + 30]),
+    }
+    use = uses[method]
+    expected = [use(n) for n in range(THREADS)]
+    for _ in range(REPEATS):
+        for n, result in enumerate(at_once(*(lambda n=n: use(n) for n in range(THREADS)))):
+            _same([result], expected[n])
+
+
+def test_all_ways_of_using_a_model_at_once(device: Device) -> None:
+    x, y = digits(24)
+    model = _network(device)
+    uses: list[Callable[[], Any]] = [
+        lambda: model.predict(x, batch_size=7, verbose=0),
+        lambda: model.evaluate(x, y, batch_size=7, verbose=0),
+        lambda: model(x),
+        lambda: model.test_on_batch(x, y),
+    ]
+    expected = [use() for use in uses]
+    for _ in range(REPEATS):
+        for result, wanted in zip(at_once(*uses, *uses), expected * 2, strict=True):
+            _same([result], wanted)
+
+
+def test_a_model_that_several_threads_use_first_is_built_once(device: Device) -> None:
+    x, _ = digits(6)
+    for _ in range(REPEATS):
+        gpunet.set_random_seed(3)
+        with gpunet.device(device):
+            model = Sequential([Conv2D(3, 3), Flatten(), Dense(5)])
+
+        def use(model: Sequential = model) -> Any:
+            with gpunet.device(device):
+                return model.predict(x, verbose=0)
+
+        results = at_once(*[use] * THREADS)
+        assert len(model.weights) == 4
+        _same(results, use())
+
+
+def test_a_first_use_that_fails_takes_nothing_from_others() -> None:
+    """It forgets the weights that it has made for wrong data; nobody may have begun to use them."""
+    x, y = digits(6)
+    for _ in range(4 * REPEATS):
+        model = Sequential([Conv2D(3, 3), Flatten(), Dense(5, activation="softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy")
+
+        def fail(model: Sequential = model) -> None:
+            with pytest.raises(ValueError, match="labels"):
+                model.test_on_batch(x, y + 100)
+
+        uses = [lambda model=model: model.predict(x, verbose=0)] * 4
+        results = [result for result in at_once(*[fail] * 4, *uses) if result is not None]
+        _same(results, results[0])
+        _same(results, model.predict(x, verbose=0))
+
+
+def test_a_layer_that_several_threads_call_first_is_built_once() -> None:
+    for _ in range(REPEATS):
+        layer = Dense(4)
+        results = at_once(*[lambda layer=layer: layer(np.ones((2, 3), np.float32))] * THREADS)
+        assert len(layer.weights) == 2
+        _same(results, results[0])
+
+
+def test_predictions_beside_training_are_of_one_step(device: Device) -> None:
+    """Every batch sees the weights between two steps, never some of one and some of the next."""
+    x, y = digits(16)
+    model, twin = _network(device), None
+    twin = copy.deepcopy(model)
+    steps = 12
+    allowed = {twin.predict_on_batch(x).tobytes()}
+    for _ in range(steps):
+        twin.train_on_batch(x, y)
+        allowed.add(twin.predict_on_batch(x).tobytes())
+    ended, seen = threading.Event(), set()
+
+    def train() -> None:
+        try:
+            for _ in range(steps):
+                model.train_on_batch(x, y)
+        finally:
+            ended.set()
+
+    def predict() -> None:
+        while not ended.is_set():
+            seen.add(model.predict_on_batch(x).tobytes())
+
+    at_once(train, predict, predict)
+    assert seen <= allowed and bits(model) == bits(twin)
+
+
+def test_a_model_is_trained_by_one_thread() -> None:
+    x, y = digits(16)
+    model = small_cnn()
+    inside, leave = threading.Event(), threading.Event()
+
+    def wait(batch: int, logs: Any) -> None:
+        inside.set()
+        assert leave.wait(60)
+
+    fit = threading.Thread(
+        target=lambda: model.fit(x, y, callbacks=LambdaCallback(on_train_batch_end=wait), verbose=0), name="trainer"
+    )
+    fit.start()
+    try:
+        assert inside.wait(60)
+        uses: dict[str, Callable[[], Any]] = {
+            "fit": lambda: model.fit(x, y, verbose=0),
+            "train_on_batch": lambda: model.train_on_batch(x, y),
+            "evaluate": lambda: model.evaluate(x, y, verbose=0),
+            "test_on_batch": lambda: model.test_on_batch(x, y),
+            "profile": lambda: model.profile(x, y),
+        }
+        for name, use in uses.items():
+            with pytest.raises(RuntimeError, match=rf"\.{name}: the model must be trained by one thread.*'trainer'"):
+                use()
+        model.predict(x, verbose=0)
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # which nobody trains
+            other.train_on_batch(x, y)
+    finally:
+        leave.set()
+        fit.join(60)
+    assert model.optimizer.iterations == 1
+    model.fit(x, y, verbose=0)
+
+
+def test_a_callback_may_use_the_model_that_is_trained() -> None:
+    x, y = digits(16)
+    model = small_cnn()
+
+    def use(epoch: int, logs: Any) -> None:
+        model.evaluate(x, y, verbose=0)
+        model.train_on_batch(x, y)
+        with pytest.raises(RuntimeError, match="here: the model must be trained by one thread"):  # still
+            at_once(lambda: model.turns.check("here"))
+
+    model.fit(x, y, epochs=2, callbacks=LambdaCallback(on_epoch_end=use), verbose=0)
+    assert model.optimizer.iterations == 4
+
+
+@pytest.mark.parametrize("seeded", [False, True], ids=["built before", "under seeds of their own"])
+def test_models_train_at_once_as_one_after_the_other(device: Device, seeded: bool) -> None:
+    x, y = digits(40)
+
+    def built(number: int) -> Sequential:
+        with gpunet.random_seed(number) if seeded else gpunet.device(device):
+            return _network(device)
+
+    def trained(number: int, model: Sequential | None = None) -> list[bytes]:
+        if model is not None:
+            model.fit(x, y, batch_size=9, epochs=2, shuffle=False, verbose=0)
+            return bits(model)
+        with gpunet.random_seed(number):
+            model = _network(device)
+            model.fit(x, y, batch_size=9, epochs=2, validation_split=0.2, verbose=0)
+        return bits(model)
+
+    def models() -> list[Sequential | None]:
+        gpunet.set_random_seed(0)
+        return [None] * 4 if seeded else [built(n) for n in range(4)]
+
+    expected = [trained(n, model) for n, model in enumerate(models())]
+    assert len({weights[0] for weights in expected}) == 4
+    for _ in range(REPEATS):
+        assert at_once(*(lambda n=n, model=model: trained(n, model) for n, model in enumerate(models()))) == expected
+
+
+def test_threads_choose_devices_and_policies_of_their_own(device: Device) -> None:
+    x, y = digits(20)
+
+    def trained(place: Device, policy: str, seed: int) -> tuple[str, str, list[bytes]]:
+        with gpunet.device(place), gpunet.convolution(policy), gpunet.random_seed(seed):
+            model = _network(gpunet.current_device())
+            model.fit(x, y, batch_size=8, verbose=0)
+            return str(model.device), gpunet.current_convolution(), bits(model)
+
+    asked = [(device, "exact", 1), (CPU, "winograd", 2), (device, "winograd", 3), (CPU, "exact", 4)]
+    expected = [trained(*one) for one in asked]
+    for _ in range(REPEATS):
+        assert at_once(*(lambda one=one: trained(*one) for one in asked)) == expected
+
+
+def test_models_that_others_build_do_not_end_captures(device: Device) -> None:
+    """A captured step is void after any change to a layer; those of other threads come to an end."""
+    if device.kind is Kind.CPU:
+        pytest.skip("nothing is captured on cpu")
+    x, y = digits(16)
+    model, ended = _network(device), threading.Event()
+
+    def train() -> None:
+        try:
+            for _ in range(30):
+                model.train_on_batch(x, y)
+        finally:
+            ended.set()
+
+    def build() -> None:
+        while not ended.is_set():
+            Dense(3).build((None, 4))
+
+    at_once(train, build)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(4):
+            model.train_on_batch(x, y)
+    assert model._step is not None and model._step._captures.graphs == 1
+
+
+def test_no_change_is_lost() -> None:
+    before = changes.count()
+    at_once(*[lambda: [changes.note("test") for _ in range(500)]] * THREADS)
+    assert changes.count() != before and changes.last() == "test"
+    assert not changes.is_last_ours()
+    changes.note("here")
+    assert changes.is_last_ours()
+
+
+def test_what_several_threads_want_is_made_once() -> None:
+    made: list[tuple[int, ...]] = []
+
+    @once
+    def square(n: int) -> int:
+        made.append((n,))
+        threading.Event().wait(0.01)
+        return n * n
+
+    assert at_once(*(lambda n=n: square(n % 2 + 5) for n in range(THREADS))) == [25, 36] * (THREADS // 2)
+    assert sorted(made) == [(5,), (6,)] and square.__name__ == "square"
+    square.cache_clear()
+    assert square(5) == 25 and len(made) == 3
+
+
+def test_an_error_is_raised_in_every_thread_and_not_kept() -> None:
+    tries: list[int] = []
+
+    @once
+    def fails() -> None:
+        tries.append(1)
+        raise ZeroDivisionError
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            fails()
+    assert len(tries) == 2
+
+
+def test_a_kernel_is_compiled_once_for_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = devices.examine(EMULATED)
+    if not report.usable:
+        pytest.skip(report.reason)
+    built: list[str] = []
+    build = emulator.build
+
+    def counted(compiler: Any, name: str, *arguments: Any) -> Path:
+        built.append(name)
+        return build(compiler, name, *arguments)
+
+    monkeypatch.setattr(emulator, "build", counted)
+    monkeypatch.setattr(emulator, "_module", Once(emulator._module.__wrapped__))
+    ys = [gpunet.to_device(np.zeros(1000, np.float32), EMULATED) for _ in range(THREADS)]
+
+    def run(y: Any) -> Any:
+        launch.launch("probe.cu", "probe", grid=4, block=256, args=(y, 1000), real=np.float32)
+        return to_host(y)
+
+    _same(at_once(*(lambda y=y: run(y) for y in ys)), 2 * np.arange(1000, dtype=np.float32) + 1)
+    assert built == ["probe.cu"]
+
+
+_PROGRAM = """
+import sys
+import numpy as np
+import gpunet
+from gpunet.backend import launch
+sys.stdin.readline()
+y = gpunet.to_device(np.zeros(1000, np.float32), "emulated")
+launch.launch("probe.cu", "probe", grid=4, block=256, args=(y, 1000), real=np.float32)
+print(int(y.get().sum()))
+"""
+
+
+def test_processes_may_fill_the_cache_at_once(tmp_path: Path) -> None:
+    report = devices.examine(EMULATED)
+    if not report.usable:
+        pytest.skip(report.reason)
+    environment = os.environ | {"GPUNET_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", _PROGRAM]
+    children = [
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for child in children:  # all are ready, or nearly
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    assert [child.communicate(timeout=120)[0] for child in children] == ["1000000\n"] * 4
+    assert not list((tmp_path / "emulator").glob("making-*"))
+
+
+def test_a_trained_model_is_that_of_its_thread_s_seed() -> None:
+    """As the README says: two threads, each under a seed of its own."""
+    results = at_once(*(lambda seed=seed: _fitted(seed) for seed in (1, 2, 1, 2)))
+    assert results[0] == results[2] != results[1] == results[3]
+
+
+def _fitted(seed: int) -> list[bytes]:
+    with gpunet.random_seed(seed):
+        model = small_cnn()
+        model.fit(*digits(32), verbose=0)
+    return bits(model)
