@@ -35,7 +35,7 @@ class Inspected(Trainer):
         feed = self._feed(where, x, y, Batching(size, steps=None))
         fitting = self._new_step()
         assert self.loss is not None and self.optimizer is not None
-        eager = Step(self, self.loss, self.metrics, self.optimizer, eager=True)
+        eager = Step(self, self.loss, self.metrics, self.optimizer, eager=True, parts=self.batch_parts)
         with unchanged(self):
             return measure(self, eager, fitting, feed, steps)
 

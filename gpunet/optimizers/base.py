@@ -13,7 +13,7 @@ import numpy as np
 from gpunet import arguments
 from gpunet.backend.arrays import CPU, Array, assign, to_device, to_host, zeros_like
 from gpunet.identifiers import snake_case
-from gpunet.ops import preparation
+from gpunet.ops import arithmetic, preparation
 from gpunet.ops.optimizer_step import advance
 from gpunet.optimizers.flat import FlatParameters
 from gpunet.parameters import Parameter
@@ -133,6 +133,11 @@ class Optimizer(ABC):
         """Yield what penalties on the trained parameters add to the loss, each of shape (1,)."""
         for group in self._groups:
             yield from group.penalties()
+
+    def scale_gradients(self, factor: float) -> None:
+        """Multiply by `factor` what `arrange`d parameters have of a gradient so far."""
+        for group in self._groups:
+            arithmetic.scale_in_place(group.gradients, factor)
 
     def apply(self, parameters: Sequence[Parameter]) -> None:
         """Take one step: update the trainable parameters that have a gradient, and drop all gradients.

@@ -24,6 +24,7 @@ from gpunet.ops.convolution_policy import current_convolution
 from gpunet.ops.softmax import softmax
 from gpunet.ops.trace import BACKWARD, UPDATE, part
 from gpunet.optimizers import Optimizer
+from gpunet.training.batch_parts import PartLoss, loss_over_parts, rows_of_parts
 from gpunet.training.capture import Captures
 from gpunet.training.feeding import Batch, Inputs
 
@@ -31,15 +32,23 @@ from gpunet.training.feeding import Batch, Inputs
 class Step:
     """The steps of one network under one loss, with the running means of the loss and of the metrics.
 
-    `eager` runs every step as it is; else steps on a device are captured as graphs (training/capture.py).
+    `eager` runs every step as it is; else steps on a device are captured as graphs (training/capture.py). `parts` is in
+    how many parts a batch is run (training/batch_parts.py).
     """
 
     def __init__(
-        self, network: Network, loss: Loss, metrics: Sequence[Metric], optimizer: Optimizer, eager: bool = False
+        self,
+        network: Network,
+        loss: Loss,
+        metrics: Sequence[Metric],
+        optimizer: Optimizer,
+        eager: bool = False,
+        parts: int = 1,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
         self.metrics = metrics
+        self.parts = parts
         self._mean_loss = Mean("loss")
         self._loss = loss
         self._loss_of_logits = _from_logits(loss)
@@ -71,31 +80,58 @@ class Step:
         self.optimizer.arrange(parameters)
         for parameter in parameters:
             parameter.gradient = None  # an interrupted step may have left some
-        loss_backward, backward = self._forward(x, y, True)
+        loss, size = self._loss_over_parts(x, y), 0
+        for rows in rows_of_parts(len(x), self.parts):
+            n = rows.stop - rows.start
+            if size not in (0, n):
+                self.optimizer.scale_gradients(size / n)
+            size = n
+            self._back(*self._forward(x, y, rows, loss, True))
+        if size < len(x):
+            self.optimizer.scale_gradients(size / len(x))
+        with part("optimizer", UPDATE):
+            self.optimizer.apply(parameters)
+
+    def _back(self, loss_backward: Callable[[], Array], backward: Backward) -> None:
+        """Fill the gradients of all trainable parameters, but for those of penalties on weights."""
         with part("loss", BACKWARD):
             dz = loss_backward()
         backward(dz)
-        with part("optimizer", UPDATE):
-            self.optimizer.apply(parameters)
 
     @one_blas_thread()
     def _test(self, x: Array, y: Array) -> None:
         self.optimizer.arrange(self.network.trainable_parameters)
-        self._forward(x, y, False)
+        loss = self._loss_over_parts(x, y)
+        for rows in rows_of_parts(len(x), self.parts):
+            self._forward(x, y, rows, loss, False)
 
-    def _forward(self, x: Array, y: Array, training: bool) -> tuple[Callable[[], Array], Backward]:
-        """Run the network and the loss; return the backward passes of both.
+    @property
+    def _takes_logits(self) -> bool:
+        return self._loss_of_logits is not None and self.network.ends_in_softmax
 
-        The total loss, weighted by the batch's size, and the metrics are added to the running means.
+    def _loss_over_parts(self, x: Array, y: Array) -> PartLoss:
+        loss = self._loss_of_logits if self._loss_of_logits is not None and self._takes_logits else self._loss
+        with part("loss"):
+            return loss_over_parts(loss, y, x.dtype, self.parts)
+
+    def _forward(
+        self, batch_x: Array, batch_y: Array, rows: slice, loss: PartLoss, training: bool
+    ) -> tuple[Callable[[], Array], Backward]:
+        """Run the network and the loss on some `rows` of a batch; return the backward passes of both.
+
+        The total loss, weighted by the number of rows, and the metrics are added to the running means.
         """
-        loss = self._loss_of_logits if self.network.ends_in_softmax else None
-        y_pred, backward = (self.network.forward if loss is None else self.network.forward_logits)(x, training)
+        x, y = (batch_x, batch_y) if self.parts == 1 else (batch_x[rows], batch_y[rows])
+        y_pred, backward = (self.network.forward_logits if self._takes_logits else self.network.forward)(x, training)
         record = self._mean_loss.state_on(device_of(x))
         with part("loss"):
-            _, loss_backward = (loss or self._loss).forward(y, y_pred, record)
-            for penalty in (*self.optimizer.penalties(), *self.network.activity_losses):
+            loss_backward = loss(y, y_pred, record)
+            if rows.start == 0:
+                for penalty in self.optimizer.penalties():
+                    accumulate_mean(record, penalty, len(batch_y), 0)
+            for penalty in self.network.activity_losses:
                 accumulate_mean(record, penalty, len(y), 0)
-        needs_softmax = loss is not None and any(metric.needs_probabilities for metric in self.metrics)
+        needs_softmax = self._takes_logits and any(metric.needs_probabilities for metric in self.metrics)
         with part("metrics"):
             shown = softmax(y_pred) if needs_softmax else y_pred
             for metric in self.metrics:
