@@ -10,8 +10,8 @@ import numpy as np
 
 from gpunet.backend.arrays import Array, assign, is_array, to_host
 from gpunet.backend.random import Stream
-from gpunet.layers.state import LayerState
 from gpunet.parameters import Parameter
+from gpunet.training.memory import streams_of
 from gpunet.training.trainer import Trainer
 
 
@@ -24,7 +24,7 @@ def unchanged(model: Trainer) -> Iterator[None]:
     """
     restorers = [_value_of(parameter) for parameter in model.weights]
     restorers += [_attributes_of(metric) for metric in model.metrics]
-    restorers += [_step_of(stream) for stream in _streams(model)]
+    restorers += [_step_of(stream) for stream in streams_of(model)]
     optimizer = model.optimizer
     before = {} if optimizer is None else {name: _copy(array) for name, array in optimizer.variables.items()}
     try:
@@ -73,10 +73,3 @@ def _attributes_of(owner: Any) -> Callable[[], None]:
             one()
 
     return restore
-
-
-def _streams(layer: LayerState) -> Iterator[Stream]:
-    """Yield the random streams of a layer and of the layers inside it."""
-    yield from (value for value in vars(layer).values() if isinstance(value, Stream))
-    for inner in layer.sublayers:
-        yield from _streams(inner)

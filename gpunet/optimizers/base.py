@@ -211,6 +211,11 @@ class Optimizer(ABC):
         return tuple(value for value in vars(self).values() if value is None or isinstance(value, (int, float, str)))
 
     @property
+    def nbytes(self) -> int:
+        """The bytes of gradients and slots."""
+        return sum(array.nbytes for group in self._groups for array in (group.gradients, *group.slots.values()))
+
+    @property
     def variables(self) -> dict[str, Array]:
         """Everything that a checkpoint must keep: 'iterations', 'learning_rate', and 'dense/kernel/momentum' etc."""
         slots = {f"{path}/{name}": slot for path, slots in self._slots.items() for name, slot in slots.items()}

@@ -7,6 +7,7 @@ from typing import Any
 
 from gpunet import arguments, losses, optimizers
 from gpunet import metrics as metrics_module
+from gpunet.backend.shortage import charged
 from gpunet.identifiers import serialize
 from gpunet.losses import Loss
 from gpunet.metrics import Metric
@@ -120,13 +121,15 @@ class Compiled(Network):
     def _new_step(self) -> Step:
         """Return what trains and evaluates batches; the model must be compiled and built."""
         assert self.loss is not None and self.optimizer is not None
-        self.optimizer.build(self.weights)
+        with charged("the state of the optimizer"):
+            self.optimizer.build(self.weights)
         return Step(self, self.loss, self.metrics, self.optimizer, self.run_eagerly, self.batch_parts)
 
     def _step_on_batches(self) -> Step:
         """Return the step for batches that the user hands over one by one; the same as long as it is valid."""
         assert self.loss is not None and self.optimizer is not None
-        self.optimizer.build(self.weights)
+        with charged("the state of the optimizer"):
+            self.optimizer.build(self.weights)
         step, parts = self._step, (self.loss, self.metrics, self.optimizer, self.run_eagerly, self.batch_parts)
         if step is None or any(one is not other for one, other in zip(parts, self._step_parts, strict=True)):
             step, self._step_parts = self._new_step(), parts

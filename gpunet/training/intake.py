@@ -12,6 +12,7 @@ import numpy as np
 
 from gpunet import arguments
 from gpunet.backend.arrays import CPU, HostArray, Shape, contiguous, device_of, is_array, to_host
+from gpunet.backend.shortage import charged
 from gpunet.backend.streaming import Layout
 from gpunet.losses import Loss
 from gpunet.training import samples as sets
@@ -191,7 +192,8 @@ class Intake(Compiled):
         """Forget what was built inside the `with` block if the block fails."""
         was_built = self.built
         try:
-            yield
+            with charged("the data"):
+                yield
         except BaseException:
             if self.built and not was_built:
                 self.forget_build()

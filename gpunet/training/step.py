@@ -11,9 +11,13 @@ Nothing here reads the device: loss and metrics add up in its memory until `resu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 from gpunet.backend.arrays import Array, device_of
+from gpunet.backend.shortage import charged
+from gpunet.backend.streaming import Layout
 from gpunet.backend.threads import one_blas_thread
 from gpunet.layers.base import Backward
 from gpunet.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
@@ -22,11 +26,12 @@ from gpunet.networks.network import Network
 from gpunet.ops.accumulation import accumulate_mean
 from gpunet.ops.convolution_policy import current_convolution
 from gpunet.ops.softmax import softmax
-from gpunet.ops.trace import BACKWARD, UPDATE, part
+from gpunet.ops.trace import BACKWARD, FORWARD, UPDATE, Pass, part
 from gpunet.optimizers import Optimizer
 from gpunet.training.batch_parts import PartLoss, loss_over_parts, rows_of_parts
 from gpunet.training.capture import Captures
 from gpunet.training.feeding import Batch, Inputs
+from gpunet.training.memory import Rehearsed, layout_of
 
 
 class Step:
@@ -65,13 +70,22 @@ class Step:
 
     def _run(self, name: str, work: Callable[..., None], batch: Batch) -> None:
         """Do `work` on the arrays of `batch`, as a graph if possible."""
-        if self._captures.wanted and batch.key is None:
-            batch = self._inputs.placed(batch)
-        if batch.key is None:
-            work(*batch.take())
-            return
-        key = name, batch.key, current_convolution()
-        self._captures.run(key, lambda: work(*batch.take()), self.optimizer.hyperparameters)
+        layouts: list[Layout] = []
+
+        def run() -> None:
+            arrays = batch.take()
+            layouts[:] = map(layout_of, arrays)
+            work(*arrays)
+
+        rehearse = partial(self.rehearse, training=name == "train")
+        with Rehearsed(self.network, self.network.device, rehearse, self.parts).watching(layouts):
+            if self._captures.wanted and batch.key is None:
+                batch = self._inputs.placed(batch)
+            if batch.key is None:
+                run()
+                return
+            key = name, batch.key, current_convolution()
+            self._captures.run(key, run, self.optimizer.hyperparameters)
 
     @one_blas_thread()
     def _train(self, x: Array, y: Array) -> None:
@@ -89,14 +103,28 @@ class Step:
             self._back(*self._forward(x, y, rows, loss, True))
         if size < len(x):
             self.optimizer.scale_gradients(size / len(x))
-        with part("optimizer", UPDATE):
+        with _on_behalf_of("optimizer", UPDATE):
             self.optimizer.apply(parameters)
 
     def _back(self, loss_backward: Callable[[], Array], backward: Backward) -> None:
         """Fill the gradients of all trainable parameters, but for those of penalties on weights."""
-        with part("loss", BACKWARD):
+        with _on_behalf_of("loss", BACKWARD):
             dz = loss_backward()
         backward(dz)
+
+    @one_blas_thread()
+    def rehearse(self, x: Array, y: Array, *, training: bool) -> None:
+        """Do for all of x and y at once what a step does for a part, but for the update, and begin new means."""
+        self.optimizer.arrange(self.network.trainable_parameters)
+        self.network.prepare_gradients()
+        try:
+            passes = self._forward(x, y, slice(0, len(x)), self._loss_over_parts(x, y), training)
+            if training:
+                self._back(*passes)
+        finally:
+            self.reset()
+            for parameter in self.network.weights:
+                parameter.gradient = None
 
     @one_blas_thread()
     def _test(self, x: Array, y: Array) -> None:
@@ -124,7 +152,7 @@ class Step:
         x, y = (batch_x, batch_y) if self.parts == 1 else (batch_x[rows], batch_y[rows])
         y_pred, backward = (self.network.forward_logits if self._takes_logits else self.network.forward)(x, training)
         record = self._mean_loss.state_on(device_of(x))
-        with part("loss"):
+        with _on_behalf_of("loss"):
             loss_backward = loss(y, y_pred, record)
             if rows.start == 0:
                 for penalty in self.optimizer.penalties():
@@ -132,7 +160,7 @@ class Step:
             for penalty in self.network.activity_losses:
                 accumulate_mean(record, penalty, len(y), 0)
         needs_softmax = self._takes_logits and any(metric.needs_probabilities for metric in self.metrics)
-        with part("metrics"):
+        with _on_behalf_of("metrics"):
             shown = softmax(y_pred) if needs_softmax else y_pred
             for metric in self.metrics:
                 metric.update_state(y, shown)
@@ -148,11 +176,23 @@ class Step:
         return {metric.name: metric.result() for metric in (self._mean_loss, *self.metrics)}
 
 
+@contextmanager
+def _on_behalf_of(name: str, direction: Pass = FORWARD) -> Iterator[None]:
+    """Charge ops, and memory that is not there, to a part of the step that is no layer."""
+    with charged(f"the {name}"), part(name, direction):
+        yield
+
+
 @one_blas_thread()
 def predict(network: Network, x: Array) -> Array:
     """Return the outputs of `network` for the batch x."""
-    y, _ = network.forward(x, False)
-    return y
+
+    def rehearse(x: Array) -> None:
+        network.forward(x, False)
+
+    with Rehearsed(network, network.device, rehearse).watching([layout_of(x)]):
+        y, _ = network.forward(x, False)
+        return y
 
 
 def _from_logits(loss: Loss) -> Loss | None:

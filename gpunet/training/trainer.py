@@ -12,6 +12,7 @@ from gpunet.training.callback import Callback, CallbackList, Logs, check_callbac
 from gpunet.training.feeding import ready, whole
 from gpunet.training.history import History
 from gpunet.training.intake import Batching, Intake
+from gpunet.training.memory import tells_shortages
 from gpunet.training.progress import ProgressBar, print_text
 from gpunet.training.step import predict
 
@@ -25,6 +26,7 @@ class Trainer(Intake):
     stop_training = False  # a callback sets it to end `fit` after the running batch
     history: History | None = None  # of the last `fit`
 
+    @tells_shortages
     def fit(
         self,
         x: Any = None,
@@ -92,6 +94,7 @@ class Trainer(Intake):
             loops.train(self, self._new_step(), feed, validation, range(initial_epoch, epochs), validated, listed)
         return self.history
 
+    @tells_shortages
     def evaluate(
         self,
         x: Any = None,
@@ -117,6 +120,7 @@ class Trainer(Intake):
             logs = loops.evaluate(self._new_step(), feed, listed)
         return _results(logs, return_dict)
 
+    @tells_shortages
     def predict(
         self,
         x: Any,
@@ -139,6 +143,7 @@ class Trainer(Intake):
             listed = CallbackList([*given, progress], self, verbose=verbose, epochs=1, steps=feed.steps)
             return _as_given(x, loops.predict(self, feed, listed, on_device=self._has(x)))
 
+    @tells_shortages
     def train_on_batch(self, x: Any, y: Any = None, *, return_dict: bool = False) -> Any:
         """Train one step on all samples as one batch; return its loss (and metrics) from before the step.
 
@@ -150,6 +155,7 @@ class Trainer(Intake):
         step.train(ready(batch))
         return _results(step.results(), return_dict)
 
+    @tells_shortages
     def test_on_batch(self, x: Any, y: Any = None, *, return_dict: bool = False) -> Any:
         """Return the loss (and metrics) of all samples as one batch, in the form that `evaluate` has."""
         batch = whole(self._samples(f"{self.where}.test_on_batch", x, y), self.device)
@@ -158,6 +164,7 @@ class Trainer(Intake):
         step.test(ready(batch))
         return _results(step.results(), return_dict)
 
+    @tells_shortages
     def predict_on_batch(self, x: Any) -> Array:
         """Return the outputs for all samples of x as one batch, in the kind of array that x is."""
         batch = whole(self._inputs(f"{self.where}.predict_on_batch", x), self.device)
