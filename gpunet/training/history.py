@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from typing import Any
+
 from gpunet.training.callback import Callback, Logs
 
 
@@ -11,6 +14,15 @@ class History(Callback):
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
+        self._model: weakref.ref[Any] | None = None
+
+    @property
+    def model(self) -> Any:
+        """The model as long as somebody else keeps it: it has its history, and is to be freed when it is dropped."""
+        return None if self._model is None else self._model()
+
+    def set_model(self, model: Any) -> None:
+        self._model = weakref.ref(model)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)

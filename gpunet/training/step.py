@@ -11,6 +11,7 @@ Nothing here reads the device: loss and metrics add up in its memory until `resu
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -50,7 +51,7 @@ class Step:
         eager: bool = False,
         parts: int = 1,
     ) -> None:
-        self.network = network
+        self._network = weakref.ref(network)  # which keeps a step, and is to be freed when it is dropped
         self.optimizer = optimizer
         self.metrics = metrics
         self.parts = parts
@@ -59,6 +60,13 @@ class Step:
         self._loss_of_logits = _from_logits(loss)
         self._captures = Captures(network.where, network.device, wanted=not eager)
         self._inputs = Inputs(network.where)
+
+    @property
+    def network(self) -> Network:
+        """The network, which somebody else keeps as long as there are steps."""
+        network = self._network()
+        assert network is not None, "a step is taken of a model that is there"
+        return network
 
     def train(self, batch: Batch) -> None:
         """Change the trainable parameters once, by the gradients of a batch (x, y)."""
