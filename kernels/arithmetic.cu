@@ -1,11 +1,10 @@
 // Arithmetic: the element-wise pieces and the sum that a training step needs beside its layers.
 //
 // Math:     add_in_place: a[i] += b[i];  scale: y[i] = factor x[i];  scale_by: y[i] = factor[0] x[i];
-//           partial_sums: y[j] = sum of x over chunk j
+//           scale_in_place: a[i] *= factor;  partial_sums: y[j] = sum of x over chunk j
 // Layout:   vectors of n elements, whatever shape they have outside; chunk j is x[j CHUNK] ... x[(j + 1) CHUNK - 1]
-// Launch:   THREADS a block; add_in_place, scale and scale_by one thread per element, partial_sums one block per chunk
-//           of THREADS * PER_THREAD elements. The launch repeats partial_sums on its own result until one number is
-//           left.
+// Launch:   THREADS a block; one thread per element, but partial_sums one block per chunk of THREADS * PER_THREAD
+//           elements. The launch repeats partial_sums on its own result until one number is left.
 // Memory:   3n, 2n and n + n / CHUNK elements moved; neighbouring threads touch neighbouring elements
 // Edges:    n >= 1; threads past n do nothing, or add zero
 // Numerics: every element passes through at most PER_THREAD + 5 + THREADS / 32 additions a launch, in an order that
@@ -24,6 +23,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) scale(const REAL* __restri
                                                             REAL factor, Index n) {
     const Index i = global_thread();
     if (i < n) y[i] = factor * x[i];
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) scale_in_place(REAL* __restrict__ a, REAL factor, Index n) {
+    const Index i = global_thread();
+    if (i < n) a[i] *= factor;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) scale_by(const REAL* __restrict__ x, REAL* __restrict__ y,

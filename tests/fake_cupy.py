@@ -209,7 +209,7 @@ class FakeCupy:
         return FakeNdarray(np.full(shape, 77, dtype), self.current_device)
 
     def get_default_memory_pool(self) -> SimpleNamespace:
-        return SimpleNamespace(free_bytes=lambda: 0)
+        return SimpleNamespace(free_bytes=lambda: 0, free_all_blocks=lambda: self.log.append("free all blocks"))
 
     def RawModule(self, *, code: str, options: tuple[str, ...], backend: str) -> SimpleNamespace:  # noqa: N802
         assert backend == "nvrtc"

@@ -34,6 +34,15 @@ def test_scale(device: Device, n: int, dtype: type) -> None:
 
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scale_in_place(device: Device, n: int, dtype: type) -> None:
+    x = checks.normal(n + 1, dtype=dtype)
+    a = checks.on(device, x)
+    arithmetic.scale_in_place(a[:n], 0.1)
+    checks.assert_same_bits(a, np.append(x[:n] * dtype(0.1), x[n]))
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_scale_by(device: Device, n: int, dtype: type) -> None:
     x = checks.normal(n, dtype=dtype)
     y = arithmetic.scale_by(*checks.on(device, x, np.array([0.1], dtype)))

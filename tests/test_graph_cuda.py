@@ -51,6 +51,7 @@ def test_what_is_captured_is_launched_once_at_once_and_then_at_every_call(cupy: 
     waited = [f"{stream}: record event 0", "computing: wait for event 0"]
     assert cupy.log == [
         *waits,
+        "free all blocks",
         "memory from pool 0",
         f"{stream}: begin capture",
         f"{stream}: end capture",
@@ -124,6 +125,25 @@ def test_other_launches_than_before_are_not_captured(cupy: FakeCupy) -> None:
         workspace.capture(lambda: _work(y), [])
     assert not caught.value.has_run
     assert not any("launch" in entry for entry in cupy.log)
+
+
+def test_a_graph_gets_what_lies_free_and_is_not_made_where_that_is_too_little(cupy: FakeCupy) -> None:
+    workspace = Workspace(GPU)
+
+    class Own(Dense):
+        def forward(self, x: Any, training: bool) -> Any:
+            empty((2**30,), np.float32, GPU)
+
+    with pytest.raises(
+        CaptureError, match="Own 'own': a graph needs arrays of its own, and cuda:0: an array of"
+    ) as error:
+        workspace.capture(lambda: Own(1, name="own").forward(None, True), [])
+    assert not error.value.has_run
+    free, begin, end = (
+        next(number for number, entry in enumerate(cupy.log) if what in entry)
+        for what in ("free all blocks", "begin capture", "end capture")
+    )
+    assert free < begin < end, "what is freed within a capture is not free before its end"
 
 
 def test_what_cuda_refuses_is_said(cupy: FakeCupy) -> None:

@@ -7,7 +7,6 @@ the attributes that gpunet uses (shape, dtype, reshape, size), so one alias, `Ar
 from __future__ import annotations
 
 import atexit
-import math
 import os
 import shutil
 import sys
@@ -22,10 +21,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from gpunet.backend import recording
+from gpunet.backend import gauge, memory, recording
 from gpunet.backend.emulated_array import EmulatedArray, empty_emulated
 from gpunet.backend.locks import in_child, once
-from gpunet.backend.memory import empty_host
+from gpunet.backend.memory import empty_host, out_of_memory
 
 Array: TypeAlias = npt.NDArray[Any]
 HostArray: TypeAlias = npt.NDArray[Any]
@@ -173,13 +172,23 @@ def empty(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:
     if device.kind is Kind.CPU:
         return empty_host(shape, dtype)
     if device.kind is Kind.EMULATED:
-        return empty_emulated(shape, dtype)
+        return _empty_emulated(shape, dtype)
     cupy = import_cupy()
     with current(device):
         try:
             array: Array = cupy.empty(shape, dtype)
         except cupy.cuda.memory.OutOfMemoryError as error:
-            raise _out_of_memory(cupy, shape, dtype, device) from error
+            raise out_of_memory(str(device), shape, dtype, *_free_and_total(cupy)) from error
+    gauge.note(array, array.nbytes)
+    return array
+
+
+def _empty_emulated(shape: Shape, dtype: np.dtype[Any]) -> Array:
+    try:
+        array = empty_emulated(shape, dtype)
+    except MemoryError:
+        raise out_of_memory("emulated", shape, dtype, *free_and_total_memory(EMULATED)) from None
+    gauge.note(array.base, array.nbytes)  # the base of plain views too
     return array
 
 
@@ -207,19 +216,18 @@ def free_memory(device: Device) -> int | None:
         return _free_and_total(import_cupy())[0]
 
 
+def free_and_total_memory(device: Device) -> tuple[int | None, int | None]:
+    """Return the bytes that arrays on `device` can still have, and all that it has; None where nobody tells."""
+    if device.kind is not Kind.CUDA:
+        return memory.free_and_total()
+    with current(device):
+        return _free_and_total(import_cupy())
+
+
 def _free_and_total(cupy: Any) -> tuple[int, int]:
     """Return the bytes of CuPy's current device: free ones, those that CuPy keeps for reuse included, and all."""
     free, total = cupy.cuda.runtime.memGetInfo()
     return free + cupy.get_default_memory_pool().free_bytes(), total
-
-
-def _out_of_memory(cupy: Any, shape: Shape, dtype: np.dtype[Any], device: Device) -> MemoryError:
-    free, total = _free_and_total(cupy)
-    asked = math.prod(shape) * dtype.itemsize
-    return MemoryError(
-        f"{device}: an array of shape {shape} and dtype {dtype} needs {asked / 2**20:.1f} MiB; "
-        f"{free / 2**20:.1f} of {total / 2**20:.1f} MiB are free; use a smaller batch_size or a smaller model"
-    )
 
 
 def zeros(shape: Shape, dtype: npt.DTypeLike, device: Device) -> Array:

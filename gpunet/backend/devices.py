@@ -31,6 +31,7 @@ from gpunet.backend.arrays import (
 )
 from gpunet.backend.launch import launch
 from gpunet.backend.locks import once
+from gpunet.backend.memory import free_and_total
 
 _AUTO = "auto"
 _VARIABLE = "GPUNET_DEVICE"
@@ -210,8 +211,5 @@ def _processor() -> str:
 
 def _host_memory() -> tuple[int | None, int | None]:
     """Return total and free memory of the host in bytes, where the system tells."""
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        return page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None, None
+    free, total = free_and_total()
+    return total, free

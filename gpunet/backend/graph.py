@@ -91,6 +91,8 @@ class Workspace:
 
     def _capture_stream(self, function: Callable[[], None], expected: list[tuple[Any, ...]]) -> Graph:
         cuda = import_cupy().cuda
+        # What lies free in the pool of all other work is of no use to the graph's own, and may be all there is.
+        import_cupy().get_default_memory_pool().free_all_blocks()
         runtime_error, pool = cuda.runtime.CUDARuntimeError, cuda.MemoryPool()
         with cuda.using_allocator(pool.malloc):
             self._stream.begin_capture()
@@ -102,6 +104,9 @@ class Workspace:
             except runtime_error as error:
                 self._abandon_capture()
                 raise CaptureError(f"{_where(error)}{error}") from error
+            except MemoryError as error:
+                self._abandon_capture()
+                raise CaptureError(f"{_where(error)}a graph needs arrays of its own, and {error}") from None
             except BaseException:
                 self._abandon_capture()
                 raise

@@ -17,12 +17,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from gpunet.backend import gauge, host_memory
 from gpunet.backend.locks import Lock
 
 Block: TypeAlias = tuple[bytearray, int]  # memory, and where a cache line begins in it
 
 SMALLEST = 4096  # bytes; less is as fast from the system's own lists of small blocks
 _ALIGNMENT = 64  # bytes: a cache line
+USE_LESS = "use a smaller batch_size or a smaller model"  # where nothing better is known
 _KEPT = 2**26  # bytes that may lie free in any case: what the blocks of a step's ops take, each of other sizes
 
 
@@ -65,25 +67,56 @@ class Pool:
 
     def _take(self, size: int) -> Block:
         """Return a block of `size` bytes."""
+        self._take_back()
+        if not self._free[size]:
+            return self._new_block(size)
+        self._free_bytes -= size
+        return self._free[size].pop()
+
+    def _take_back(self) -> None:
         while self._returned:
             lease = self._returned.popleft()
             del self._leases[id(lease)]
             self._leased_bytes -= lease.size
             self._free_bytes += lease.size
             self._free[lease.size].append(lease.block)
-        if not self._free[size]:
-            return self._new_block(size)
-        self._free_bytes -= size
-        return self._free[size].pop()
 
     def _new_block(self, size: int) -> Block:
         if self._free_bytes > _KEPT + 2 * self._most_leased:
+            self.release()
+        self.misses += 1
+        try:
+            memory = _allocate(size + _ALIGNMENT)
+        except MemoryError:
+            self.release()  # what lies free is of other sizes
+            memory = _allocate(size + _ALIGNMENT)
+        return memory, -np.frombuffer(memory, np.uint8).ctypes.data % _ALIGNMENT
+
+    @property
+    def free_bytes(self) -> int:
+        """How many bytes lie free, to be used again."""
+        with self._lock:
+            self._take_back()
+            return self._free_bytes
+
+    @property
+    def leased_bytes(self) -> int:
+        """How many bytes arrays have that are alive."""
+        with self._lock:
+            self._take_back()
+            return self._leased_bytes
+
+    def release(self) -> None:
+        """Give the system back what lies free."""
+        with self._lock:
+            self._take_back()
             self._free.clear()
             self._free_bytes = 0
-        self.misses += 1
-        # Not an array: NumPy would make it the base of all views, of which there could be some when `array` is gone.
-        memory = bytearray(size + _ALIGNMENT)
-        return memory, -np.frombuffer(memory, np.uint8).ctypes.data % _ALIGNMENT
+
+
+def _allocate(size: int) -> bytearray:
+    # Not an array: NumPy would make it the base of all views, of which there could be some when the array is gone.
+    return bytearray(size)
 
 
 @lru_cache(4096)
@@ -104,9 +137,39 @@ def pool() -> Pool:
 def empty_host(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return an uninitialised array, from the pool unless it is small."""
     dtype = np.dtype(dtype)
-    if math.prod(shape) * dtype.itemsize < SMALLEST:
+    size = math.prod(shape) * dtype.itemsize
+    if size < SMALLEST:
         return np.empty(shape, dtype)
-    return _pool.empty(shape, dtype)
+    try:
+        array = _pool.empty(shape, dtype)
+    except MemoryError:
+        raise out_of_memory("cpu", shape, dtype, *free_and_total()) from None
+    gauge.note(array, _block_size(size))
+    return array
+
+
+def free_and_total() -> tuple[int | None, int | None]:
+    """Return the host's bytes: free ones, those that the pool keeps for reuse included, and all."""
+    free, total = host_memory.free_and_total()
+    return None if free is None else free + _pool.free_bytes, total
+
+
+def out_of_memory(
+    where: str, shape: tuple[int, ...], dtype: np.dtype[Any], free: int | None, total: int | None
+) -> MemoryError:
+    """Return the error for an array that `where` has no memory for."""
+    asked = f"{where}: an array of shape {shape} and dtype {dtype} needs {mebibytes(math.prod(shape) * dtype.itemsize)}"
+    there = "" if free is None or total is None else f"; {free / 2**20:.1f} of {mebibytes(total)} are free"
+    return MemoryError(f"{asked}{there}; {USE_LESS}")
+
+
+def mebibytes(size: int) -> str:
+    """Write a number of bytes as people read it.
+
+    >>> mebibytes(3 * 2**19)
+    '1.5 MiB'
+    """
+    return f"{size / 2**20:.1f} MiB"
 
 
 def full_host(shape: tuple[int, ...], value: float, dtype: npt.DTypeLike) -> npt.NDArray[Any]:

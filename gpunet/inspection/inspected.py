@@ -6,6 +6,7 @@ from typing import Any
 
 from gpunet import arguments
 from gpunet.inspection.measurement import measure
+from gpunet.inspection.memory import MemoryUse, memory_use
 from gpunet.inspection.profile import Profile
 from gpunet.inspection.unchanged import unchanged
 from gpunet.inspection.warmup import WarmUp, warm_up
@@ -16,7 +17,7 @@ from gpunet.training.trainer import Trainer
 
 
 class Inspected(Trainer):
-    """A model with `profile` and `warmup`; the public model classes derive from it."""
+    """A model with `profile`, `memory` and `warmup`; the public model classes derive from it."""
 
     @trains
     def profile(self, x: Any, y: Any = None, batch_size: int | None = None, *, steps: int = 5) -> Profile:
@@ -37,9 +38,31 @@ class Inspected(Trainer):
         feed = self._feed(where, x, y, Batching(size, steps=None))
         fitting = self._new_step()
         assert self.loss is not None and self.optimizer is not None
-        eager = Step(self, self.loss, self.metrics, self.optimizer, eager=True)
+        eager = Step(self, self.loss, self.metrics, self.optimizer, eager=True, parts=self.batch_parts)
         with unchanged(self):
             return measure(self, eager, fitting, feed, steps)
+
+    @trains
+    def memory(self, batch_size: int | None = None) -> MemoryUse:
+        """Return the bytes that training takes on the model's device: weights, optimizer, and a step's arrays at most.
+
+        A step on `batch_size` (32) samples is run but for its update; where that is much, two smaller ones are, and the
+        line through what they took is followed to `batch_size`, which holds within a tenth. Data sets that lie on the
+        device, and arrays that NumPy or CuPy make by themselves in layers of your own, are not counted. The model must
+        be built, and compiled with a loss, and is left as it was.
+
+        >>> model = Sequential([Input((8, 8, 1)), Flatten(), Dense(10, activation="softmax")])
+        >>> model.compile("adam", loss="sparse_categorical_crossentropy")
+        >>> model.memory(1024).total < 2**20
+        True
+        """
+        where = f"{self.where}.memory"
+        size = BATCH_SIZE if batch_size is None else arguments.integer(where, "batch_size", batch_size)
+        self.check_compiled(where)
+        if not self.built:
+            raise ValueError(f"{where}: the model must be built; call build(input_shape), or fit it")
+        with unchanged(self):
+            return memory_use(self, self._new_step(), size)
 
     @trains
     def warmup(self, batch_size: int | None = None, last_batch_size: int | None = None) -> WarmUp:

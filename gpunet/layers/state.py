@@ -10,9 +10,10 @@ import numpy as np
 
 from gpunet import arguments, changes, constraints, initializers, regularizers
 from gpunet.activations import as_floats
-from gpunet.backend.arrays import Array, Device, HostArray, to_device, to_host
+from gpunet.backend.arrays import Array, Device, HostArray, Shape, to_device, to_host
 from gpunet.backend.devices import current_device
 from gpunet.backend.random import Stream
+from gpunet.backend.shortage import told
 from gpunet.default_dtype import floatx
 from gpunet.initializers import InitializerLike
 from gpunet.layers.loading import placeholder
@@ -155,14 +156,12 @@ class LayerState:
             raise ValueError(f"{self.where}: name of a weight must be unique in its layer; got {name!r} twice")
         shape = arguments.shape(self.where, f"shape of {name}", shape)
         kind = arguments.floating(self.where, self.dtype if dtype is None else dtype)
-        value = placeholder(self.where, shape, kind)
-        if value is None:
-            draw = initializers.get(initializer, f"{self.where}: initializer of {name}")
-            value = to_host(as_floats(f"{self.where}: initializer of {name}", draw(shape, dtype=kind), kind))
-        if value.shape != shape:
-            raise ValueError(f"{self.where}: initializer of {name} must return shape {shape}; got {value.shape}")
+        try:
+            value = self._initial_value(name, shape, initializer, kind)
+        except MemoryError as error:
+            raise told(f"{self.where}: {name} must fit in memory; got shape {shape} of {kind}: {error}") from None
         parameter = Parameter(
-            to_device(np.array(value, order="C"), current_device()),
+            value,
             name,
             arguments.boolean(self.where, "trainable", trainable) and self._trainable,
             regularizers.get(regularizer, f"{self.where}: regularizer of {name}"),
@@ -184,6 +183,18 @@ class LayerState:
             for name, value in vars(layer).items():
                 if isinstance(value, Stream):
                     yield f"{path}/{name}".removeprefix("/"), value
+
+    def _initial_value(
+        self, name: str, shape: Shape, initializer: InitializerLike | None, dtype: np.dtype[Any]
+    ) -> Array:
+        """Return what `initializer` draws, on the current device; zeros where a file is about to fill them."""
+        where = f"{self.where}: initializer of {name}"
+        value = placeholder(self.where, shape, dtype)
+        if value is None:
+            value = to_host(as_floats(where, initializers.get(initializer, where)(shape, dtype=dtype), dtype))
+        if value.shape != shape:
+            raise ValueError(f"{where} must return shape {shape}; got {value.shape}")
+        return to_device(np.array(value, order="C"), current_device())
 
     def get_weights(self) -> list[HostArray]:
         """Return copies of all weights, on the host."""

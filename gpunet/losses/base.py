@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpunet import arguments
-from gpunet.backend.arrays import Array, HostArray, device_of, is_array, to_device, to_host
+from gpunet.backend.arrays import Array, HostArray, device_of, is_array, to_device, to_host, zeros
 from gpunet.default_dtype import floatx
 from gpunet.identifiers import snake_case
 from gpunet.losses.targets import OutputShape, dense_targets
@@ -78,6 +78,16 @@ class Loss(ABC):
         losses, gradient = self.per_sample(y_true, y_pred)
         value, scale = self._reduce(losses, y_true, record, len(y_pred))
         return value, lambda: gradient(scale)
+
+    def over_parts(self, y_true: Array, dtype: npt.DTypeLike) -> tuple[Loss, Array] | None:
+        """Return how the loss of the batch `y_true` comes of those of its parts, for outputs of `dtype`.
+
+        That is a loss and a factor of shape (1,): the loss of the batch is the factor times the sum of the parts'. None
+        if it is the mean of the parts' own losses, weighted by their numbers of samples. Nothing is read back.
+        """
+        if self.reduction in MEANS:
+            return None
+        return self, self._reduce(zeros((1,), dtype, device_of(y_true)), y_true)[1]
 
     def _check_reduces(self, y_pred: Array) -> None:
         """Raise unless the loss is one number for outputs like `y_pred`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -9,8 +10,8 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from gpunet import arguments
-from gpunet.backend.arrays import Array, HostArray
-from gpunet.losses.base import MEANS, Backward, CrossEntropy, Gradient, as_rows
+from gpunet.backend.arrays import Array, HostArray, device_of, zeros
+from gpunet.losses.base import MEANS, Backward, CrossEntropy, Gradient, Loss, as_rows
 from gpunet.losses.targets import OutputShape, sparse_targets
 from gpunet.ops import cross_entropy as from_probabilities
 from gpunet.ops.arithmetic import scale_by
@@ -122,6 +123,14 @@ class SparseCategoricalCrossentropy(_CategoricalCrossentropy):
         mean, ignored = self.reduction in MEANS, self.ignore_class
         rows = losses.reshape(-1)
         return reduce_losses(rows, mean=mean, labels=labels, ignored=ignored, record=record, samples=samples)
+
+    def over_parts(self, y_true: Array, dtype: npt.DTypeLike) -> tuple[Loss, Array] | None:
+        if self.ignore_class is None:
+            return super().over_parts(y_true, dtype)
+        # How many rows count in the whole batch is known only to the device.
+        summed = copy.copy(self)
+        summed.reduction = "sum"
+        return summed, self._reduce(zeros((y_true.size,), dtype, device_of(y_true)), y_true)[1]
 
     def _with_rank_of(self, y_true: Any, y_pred: Array) -> Array:
         return y_pred  # the last axis is the classes'

@@ -9,6 +9,7 @@ from typing import Any
 from gpunet import arguments
 from gpunet.backend.arrays import Array
 from gpunet.backend.locks import Lock
+from gpunet.backend.shortage import blame
 from gpunet.default_dtype import floatx
 from gpunet.layers.base import Backward, Forward, Layer
 from gpunet.layers.input import InputLayer
@@ -156,14 +157,22 @@ class Network(Layer):
         steps: list[tuple[Layer, Backward]] = []
         units = fusion.units(self._layers, self.fuse)
         for number, unit in enumerate(units, start=1):
-            x, backward = unit.apply(x, training, logits and number == len(units))
+            try:
+                x, backward = unit.apply(x, training, logits and number == len(units))
+            except MemoryError as error:
+                blame(error, f"the forward pass of {unit.layer.where}")
+                raise
             if unit.layer.needs_backward:  # what others saved for backward is freed here
                 steps.append((unit.layer, backward))
         return x, lambda dy: self._back(steps, dy)
 
     def _back(self, steps: list[tuple[Layer, Backward]], dy: Array) -> Array | None:
         for number, (layer, backward) in reversed(list(enumerate(steps))):
-            dx = backward(dy)
+            try:
+                dx = backward(dy)
+            except MemoryError as error:
+                blame(error, f"the backward pass of {layer.where}")
+                raise
             if dx is None:
                 if number:
                     raise TypeError(f"{layer.where}: backward must return dx for the layers before it; got None")

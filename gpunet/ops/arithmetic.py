@@ -1,4 +1,4 @@
-"""Arithmetic on whole arrays: a += b, y = factor x, the sum of all elements, and a helper of CPU versions."""
+"""Arithmetic on whole arrays: a += b, y = factor x, a *= factor, the sum of all elements; a helper of CPU versions."""
 
 from __future__ import annotations
 
@@ -48,6 +48,24 @@ def scale(x: Array, factor: float) -> Array:
     args = (contiguous(x), y, float(factor), x.size)
     launch(_FILE, "scale", grid=_blocks(x.size), block=THREADS, args=args, real=x.dtype, defines=_DEFINES)
     return y
+
+
+@op(lambda a, factor: a.size, changes=("a",))
+def scale_in_place(a: Array, factor: float) -> None:
+    """a *= factor, `factor` rounded to a's dtype first; on a device, `a` must be C-contiguous.
+
+    >>> a = np.float32([1, 2])
+    >>> scale_in_place(a, 0.5)
+    >>> a
+    array([0.5, 1. ], dtype=float32)
+    """
+    device = contract.floats("scale_in_place", a=a)
+    if device.kind is Kind.CPU:
+        np.multiply(a, a.dtype.type(factor), out=a)
+        return
+    contract.is_contiguous("scale_in_place", "a", a)
+    args = (a, float(factor), a.size)
+    launch(_FILE, "scale_in_place", grid=_blocks(a.size), block=THREADS, args=args, real=a.dtype, defines=_DEFINES)
 
 
 @op(lambda x, factor: x.size)

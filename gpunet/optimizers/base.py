@@ -14,7 +14,7 @@ from gpunet import arguments
 from gpunet.backend.arrays import CPU, Array, assign, to_device, to_host, zeros_like
 from gpunet.backend.interrupts import undisturbed
 from gpunet.identifiers import snake_case
-from gpunet.ops import preparation
+from gpunet.ops import arithmetic, preparation
 from gpunet.ops.optimizer_step import advance
 from gpunet.optimizers.flat import FlatParameters
 from gpunet.parameters import Parameter
@@ -137,6 +137,11 @@ class Optimizer(ABC):
         for group in self._groups:
             yield from group.penalties()
 
+    def scale_gradients(self, factor: float) -> None:
+        """Multiply by `factor` what `arrange`d parameters have of a gradient so far."""
+        for group in self._groups:
+            arithmetic.scale_in_place(group.gradients, factor)
+
     def apply(self, parameters: Sequence[Parameter]) -> None:
         """Take one step: update the trainable parameters that have a gradient, and drop all gradients.
 
@@ -212,6 +217,11 @@ class Optimizer(ABC):
     def hyperparameters(self) -> tuple[Any, ...]:
         """The plain attributes, on which the launches of a step depend; not the learning rate."""
         return tuple(value for value in vars(self).values() if value is None or isinstance(value, (int, float, str)))
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of gradients and slots."""
+        return sum(array.nbytes for group in self._groups for array in (group.gradients, *group.slots.values()))
 
     @property
     def variables(self) -> dict[str, Array]:

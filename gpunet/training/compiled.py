@@ -8,6 +8,7 @@ from typing import Any
 from gpunet import arguments, losses, optimizers
 from gpunet import metrics as metrics_module
 from gpunet.backend.interrupts import undisturbed
+from gpunet.backend.shortage import charged
 from gpunet.identifiers import serialize
 from gpunet.losses import Loss
 from gpunet.metrics import Metric
@@ -24,6 +25,7 @@ class Compiled(Network):
     loss: Loss | None = None
     _asked_metrics: Sequence[Any] = ()
     run_eagerly = False
+    batch_parts = 1
     _metrics: list[Metric] | None = None  # None until the output's shape is known
     _step: Step | None = None
     _step_parts: tuple[object, ...] = ()  # what _step was made for
@@ -36,12 +38,22 @@ class Compiled(Network):
         *,
         run_eagerly: bool = False,
         jit_compile: bool | str = "auto",
+        batch_parts: int = 1,
     ) -> None:
         """Choose how to train: an optimizer, a loss and a list of metrics, by name or as objects.
 
         The optimizer is Adam if none is named (Keras's default, RMSprop, is not here yet). A loss is needed to fit and
         to evaluate. On a GPU a step becomes one CUDA graph, unless `run_eagerly`; `jit_compile` is taken for Keras's
-        sake and changes nothing. ValueError for an unknown name, with the known ones.
+        sake and changes nothing.
+
+        `batch_parts` trains and evaluates every batch in so many parts, one after the other, in the memory of one: a
+        batch of n samples in parts whose sizes differ by 1 at most, n of them if it has fewer samples. There is one
+        update a batch, with the gradient of the whole batch: each part counts by its samples, penalties on weights
+        count once. Loss, metrics and weights are those of whole batches up to rounding, but a dropout draws a mask for
+        each part, and a layer of your own sees the parts. (Keras's `gradient_accumulation_steps` is another thing: it
+        makes one update out of several batches.)
+
+        ValueError for an unknown name, with the known ones.
 
         >>> model = Sequential([Input((4,)), Dense(3, activation="softmax")])
         >>> model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -49,6 +61,7 @@ class Compiled(Network):
         where = f"{self.where}.compile"
         run_eagerly = arguments.boolean(where, "run_eagerly", run_eagerly)
         arguments.choice(where, "jit_compile", jit_compile, (True, False, "auto"))
+        batch_parts = arguments.integer(where, "batch_parts", batch_parts)
         new_optimizer = optimizers.get(optimizer, f"{where}: optimizer")
         new_loss = None if loss is None else losses.get(loss, f"{where}: loss")
         if new_loss is not None and new_loss.reduction in (None, "none"):
@@ -59,6 +72,7 @@ class Compiled(Network):
             raise ValueError(f"{where}: metrics must have different names, none of them 'loss'; got {names}")
         with undisturbed():
             self.optimizer, self.loss, self.run_eagerly = new_optimizer, new_loss, run_eagerly
+            self.batch_parts = batch_parts
             self._asked_metrics, self._metrics = asked, None
             self.compiled = True
 
@@ -92,8 +106,14 @@ class Compiled(Network):
             metric if isinstance(metric, (str, Mapping)) else serialize(metrics_module.get(metric))
             for metric in self._asked_metrics
         ]
-        config = {"optimizer": serialize(self.optimizer), "loss": serialize(self.loss), "metrics": named}
-        return config | ({"run_eagerly": True} if self.run_eagerly else {})
+        config: dict[str, Any] = {
+            "optimizer": serialize(self.optimizer),
+            "loss": serialize(self.loss),
+            "metrics": named,
+        }
+        if self.run_eagerly:
+            config["run_eagerly"] = True
+        return config if self.batch_parts == 1 else config | {"batch_parts": self.batch_parts}
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """Compile the model as the one was whose `get_compile_config` gave `config`."""
@@ -103,14 +123,16 @@ class Compiled(Network):
     def _new_step(self) -> Step:
         """Return what trains and evaluates batches; the model must be compiled and built."""
         assert self.loss is not None and self.optimizer is not None
-        self.optimizer.build(self.weights)
-        return Step(self, self.loss, self.metrics, self.optimizer, self.run_eagerly)
+        with charged("the state of the optimizer"):
+            self.optimizer.build(self.weights)
+        return Step(self, self.loss, self.metrics, self.optimizer, self.run_eagerly, self.batch_parts)
 
     def _step_on_batches(self) -> Step:
         """Return the step for batches that the user hands over one by one; the same as long as it is valid."""
         assert self.loss is not None and self.optimizer is not None
-        self.optimizer.build(self.weights)
-        step, parts = self._step, (self.loss, self.metrics, self.optimizer, self.run_eagerly)
+        with charged("the state of the optimizer"):
+            self.optimizer.build(self.weights)
+        step, parts = self._step, (self.loss, self.metrics, self.optimizer, self.run_eagerly, self.batch_parts)
         if step is None or any(one is not other for one, other in zip(parts, self._step_parts, strict=True)):
             step, self._step_parts = self._new_step(), parts
             self._step = step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,18 @@ class History(Callback):
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
+        self._model: weakref.ref[Any] | None = None
+
+    @property
+    def model(self) -> Any:
+        """The model as long as somebody else keeps it: it has its history, and is to be freed when it is dropped."""
+        return None if self._model is None else self._model()
+
+    def set_model(self, model: Any) -> None:
+        self._model = weakref.ref(model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_model": None}  # a copy of a model sets it at its next training
 
     def get_state(self) -> dict[str, Any]:
         return {"history": self.history, "epoch": self.epoch}

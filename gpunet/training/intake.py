@@ -12,6 +12,7 @@ import numpy as np
 
 from gpunet import arguments
 from gpunet.backend.arrays import CPU, HostArray, Shape, contiguous, device_of, is_array, to_host
+from gpunet.backend.shortage import charged
 from gpunet.backend.streaming import Layout
 from gpunet.layers.base import building
 from gpunet.losses import Loss
@@ -190,17 +191,18 @@ class Intake(Compiled):
     @contextmanager
     def _as_it_was_on_error(self) -> Iterator[None]:
         """Forget what was built inside the `with` block if the block fails."""
-        if self.built:
-            yield
-            return
-        with building:  # nobody uses what may be forgotten
-            was_built = self.built
-            try:
+        with charged("the data"):
+            if self.built:
                 yield
-            except BaseException:
-                if self.built and not was_built:
-                    self.forget_build()
-                raise
+                return
+            with building:  # nobody uses what may be forgotten
+                was_built = self.built
+                try:
+                    yield
+                except BaseException:
+                    if self.built and not was_built:
+                        self.forget_build()
+                    raise
 
     def _check_shape(self, shape: Shape) -> None:
         if self.built:

@@ -11,11 +11,16 @@ Nothing here reads the device: loss and metrics add up in its memory until `resu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from gpunet.backend.arrays import Array, device_of
 from gpunet.backend.interrupts import patient
+from gpunet.backend.shortage import charged
+from gpunet.backend.streaming import Layout
 from gpunet.backend.threads import one_blas_thread
 from gpunet.layers.base import Backward
 from gpunet.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
@@ -24,29 +29,46 @@ from gpunet.networks.network import Network
 from gpunet.ops.accumulation import accumulate_mean
 from gpunet.ops.convolution_policy import current_convolution
 from gpunet.ops.softmax import softmax
-from gpunet.ops.trace import BACKWARD, UPDATE, part
+from gpunet.ops.trace import BACKWARD, FORWARD, UPDATE, Pass, part
 from gpunet.optimizers import Optimizer
+from gpunet.training.batch_parts import PartLoss, loss_over_parts, rows_of_parts
 from gpunet.training.capture import Captures
 from gpunet.training.feeding import Batch, Inputs
+from gpunet.training.memory import Rehearsed, layout_of
 
 
 class Step:
     """The steps of one network under one loss, with the running means of the loss and of the metrics.
 
-    `eager` runs every step as it is; else steps on a device are captured as graphs (training/capture.py).
+    `eager` runs every step as it is; else steps on a device are captured as graphs (training/capture.py). `parts` is in
+    how many parts a batch is run (training/batch_parts.py).
     """
 
     def __init__(
-        self, network: Network, loss: Loss, metrics: Sequence[Metric], optimizer: Optimizer, eager: bool = False
+        self,
+        network: Network,
+        loss: Loss,
+        metrics: Sequence[Metric],
+        optimizer: Optimizer,
+        eager: bool = False,
+        parts: int = 1,
     ) -> None:
-        self.network = network
+        self._network = weakref.ref(network)  # which keeps a step, and is to be freed when it is dropped
         self.optimizer = optimizer
         self.metrics = metrics
+        self.parts = parts
         self._mean_loss = Mean("loss")
         self._loss = loss
         self._loss_of_logits = _from_logits(loss)
         self._captures = Captures(network.where, network.device, wanted=not eager)
         self._inputs = Inputs(network.where)
+
+    @property
+    def network(self) -> Network:
+        """The network, which somebody else keeps as long as there are steps."""
+        network = self._network()
+        assert network is not None, "a step is taken of a model that is there"
+        return network
 
     def train(self, batch: Batch) -> None:
         """Change the trainable parameters once, by the gradients of a batch (x, y)."""
@@ -58,14 +80,23 @@ class Step:
 
     def _run(self, name: str, work: Callable[..., None], batch: Batch) -> None:
         """Do `work` on the arrays of `batch`, as a graph if possible."""
-        if self._captures.wanted and batch.key is None:
-            batch = self._inputs.placed(batch)
-        with patient(), self.network.turn:
-            if batch.key is None:
-                work(*batch.take())
-                return
-            key = name, batch.key, current_convolution()
-            self._captures.run(key, lambda: work(*batch.take()), self.optimizer.hyperparameters)
+        layouts: list[Layout] = []
+
+        def run() -> None:
+            arrays = batch.take()
+            layouts[:] = map(layout_of, arrays)
+            work(*arrays)
+
+        rehearse = partial(self.rehearse, training=name == "train")
+        with Rehearsed(self.network, self.network.device, rehearse, self.parts).watching(layouts):
+            if self._captures.wanted and batch.key is None:
+                batch = self._inputs.placed(batch)
+            with patient(), self.network.turn:
+                if batch.key is None:
+                    run()
+                    return
+                key = name, batch.key, current_convolution()
+                self._captures.run(key, run, self.optimizer.hyperparameters)
 
     @one_blas_thread()
     def _train(self, x: Array, y: Array) -> None:
@@ -74,32 +105,73 @@ class Step:
         self.optimizer.arrange(parameters)
         for parameter in parameters:
             parameter.gradient = None  # an interrupted step may have left some
-        loss_backward, backward = self._forward(x, y, True)
-        with part("loss", BACKWARD):
+        loss, size = self._loss_over_parts(x, y), 0
+        for rows in rows_of_parts(len(x), self.parts):
+            n = rows.stop - rows.start
+            if size not in (0, n):
+                self.optimizer.scale_gradients(size / n)
+            size = n
+            self._back(*self._forward(x, y, rows, loss, True))
+        if size < len(x):
+            self.optimizer.scale_gradients(size / len(x))
+        with _on_behalf_of("optimizer", UPDATE):
+            self.optimizer.apply(parameters)
+
+    def _back(self, loss_backward: Callable[[], Array], backward: Backward) -> None:
+        """Fill the gradients of all trainable parameters, but for those of penalties on weights."""
+        with _on_behalf_of("loss", BACKWARD):
             dz = loss_backward()
         backward(dz)
-        with part("optimizer", UPDATE):
-            self.optimizer.apply(parameters)
+
+    @one_blas_thread()
+    def rehearse(self, x: Array, y: Array, *, training: bool) -> None:
+        """Do for all of x and y at once what a step does for a part, but for the update, and begin new means."""
+        self.optimizer.arrange(self.network.trainable_parameters)
+        self.network.prepare_gradients()
+        try:
+            passes = self._forward(x, y, slice(0, len(x)), self._loss_over_parts(x, y), training)
+            if training:
+                self._back(*passes)
+        finally:
+            self.reset()
+            for parameter in self.network.weights:
+                parameter.gradient = None
 
     @one_blas_thread()
     def _test(self, x: Array, y: Array) -> None:
         self.optimizer.arrange(self.network.trainable_parameters)
-        self._forward(x, y, False)
+        loss = self._loss_over_parts(x, y)
+        for rows in rows_of_parts(len(x), self.parts):
+            self._forward(x, y, rows, loss, False)
 
-    def _forward(self, x: Array, y: Array, training: bool) -> tuple[Callable[[], Array], Backward]:
-        """Run the network and the loss; return the backward passes of both.
+    @property
+    def _takes_logits(self) -> bool:
+        return self._loss_of_logits is not None and self.network.ends_in_softmax
 
-        The total loss, weighted by the batch's size, and the metrics are added to the running means.
-        """
-        loss = self._loss_of_logits if self.network.ends_in_softmax else None
-        y_pred, backward = (self.network.forward if loss is None else self.network.forward_logits)(x, training)
-        record = self._mean_loss.state_on(device_of(x))
+    def _loss_over_parts(self, x: Array, y: Array) -> PartLoss:
+        loss = self._loss_of_logits if self._loss_of_logits is not None and self._takes_logits else self._loss
         with part("loss"):
-            _, loss_backward = (loss or self._loss).forward(y, y_pred, record)
-            for penalty in (*self.optimizer.penalties(), *self.network.activity_losses):
+            return loss_over_parts(loss, y, x.dtype, self.parts)
+
+    def _forward(
+        self, batch_x: Array, batch_y: Array, rows: slice, loss: PartLoss, training: bool
+    ) -> tuple[Callable[[], Array], Backward]:
+        """Run the network and the loss on some `rows` of a batch; return the backward passes of both.
+
+        The total loss, weighted by the number of rows, and the metrics are added to the running means.
+        """
+        x, y = (batch_x, batch_y) if self.parts == 1 else (batch_x[rows], batch_y[rows])
+        y_pred, backward = (self.network.forward_logits if self._takes_logits else self.network.forward)(x, training)
+        record = self._mean_loss.state_on(device_of(x))
+        with _on_behalf_of("loss"):
+            loss_backward = loss(y, y_pred, record)
+            if rows.start == 0:
+                for penalty in self.optimizer.penalties():
+                    accumulate_mean(record, penalty, len(batch_y), 0)
+            for penalty in self.network.activity_losses:
                 accumulate_mean(record, penalty, len(y), 0)
-        needs_softmax = loss is not None and any(metric.needs_probabilities for metric in self.metrics)
-        with part("metrics"):
+        needs_softmax = self._takes_logits and any(metric.needs_probabilities for metric in self.metrics)
+        with _on_behalf_of("metrics"):
             shown = softmax(y_pred) if needs_softmax else y_pred
             for metric in self.metrics:
                 metric.update_state(y, shown)
@@ -124,9 +196,25 @@ class Step:
         return {metric.name: metric.result() for metric in (self._mean_loss, *self.metrics)}
 
 
+@contextmanager
+def _on_behalf_of(name: str, direction: Pass = FORWARD) -> Iterator[None]:
+    """Charge ops, and memory that is not there, to a part of the step that is no layer."""
+    with charged(f"the {name}"), part(name, direction):
+        yield
+
+
 def predict(network: Network, x: Array) -> Array:
     """Return the outputs of `network` for the batch x."""
-    with patient(), network.turn, one_blas_thread():
+
+    def rehearse(x: Array) -> None:
+        network.forward(x, False)
+
+    with (
+        Rehearsed(network, network.device, rehearse).watching([layout_of(x)]),
+        patient(),
+        network.turn,
+        one_blas_thread(),
+    ):
         y, _ = network.forward(x, False)
     return y
 

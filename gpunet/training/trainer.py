@@ -16,6 +16,7 @@ from gpunet.training.feeding import ready, whole
 from gpunet.training.fitting import Fitting
 from gpunet.training.history import History
 from gpunet.training.intake import Batching, Intake
+from gpunet.training.memory import tells_shortages
 from gpunet.training.progress import ProgressBar, print_text
 from gpunet.training.step import predict
 
@@ -29,6 +30,7 @@ class Trainer(Intake):
     stop_training = False  # a callback sets it to end `fit` after the running batch
     history: History | None = None  # of the last `fit`
 
+    @tells_shortages
     @trains
     def fit(
         self,
@@ -106,6 +108,7 @@ class Trainer(Intake):
                 fitting.run()
         return self.history
 
+    @tells_shortages
     @evaluates
     def evaluate(
         self,
@@ -132,6 +135,7 @@ class Trainer(Intake):
             logs = loops.evaluate(self._new_step(), feed, listed)
         return _results(logs, return_dict)
 
+    @tells_shortages
     def predict(
         self,
         x: Any,
@@ -154,6 +158,7 @@ class Trainer(Intake):
             listed = CallbackList([*given, progress], self, verbose=verbose, epochs=1, steps=feed.steps)
             return _as_given(x, loops.predict(self, feed, listed, on_device=self._has(x)))
 
+    @tells_shortages
     @trains
     def train_on_batch(self, x: Any, y: Any = None, *, return_dict: bool = False) -> Any:
         """Train one step on all samples as one batch; return its loss (and metrics) from before the step.
@@ -166,6 +171,7 @@ class Trainer(Intake):
         step.train(ready(batch))
         return _results(step.results(), return_dict)
 
+    @tells_shortages
     @evaluates
     def test_on_batch(self, x: Any, y: Any = None, *, return_dict: bool = False) -> Any:
         """Return the loss (and metrics) of all samples as one batch, in the form that `evaluate` has."""
@@ -175,6 +181,7 @@ class Trainer(Intake):
         step.test(ready(batch))
         return _results(step.results(), return_dict)
 
+    @tells_shortages
     def predict_on_batch(self, x: Any) -> Array:
         """Return the outputs for all samples of x as one batch, in the kind of array that x is."""
         batch = whole(self._inputs(f"{self.where}.predict_on_batch", x), self.device)
