@@ -74,7 +74,9 @@ HELPERS = {
     },
     "dropout": {"check_key", "check_rate", "generator_of", "scale_of_kept", "threshold_of"},
     "dropping": {"drop_host", "kernel_arguments"},
+    "nonfinite": {"first_note", "new_notes"},
     "optimizer_step": {"power"},
+    "preparation": {"penalized"},
     "softmax_cross_entropy": {"smoothed"},
 }
 
