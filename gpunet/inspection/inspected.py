@@ -7,11 +7,11 @@ from typing import Any
 from gpunet import arguments
 from gpunet.inspection.measurement import measure
 from gpunet.inspection.profile import Profile
-from gpunet.inspection.unchanged import unchanged
 from gpunet.inspection.warmup import WarmUp, warm_up
 from gpunet.training.intake import BATCH_SIZE, Batching
 from gpunet.training.step import Step
 from gpunet.training.trainer import Trainer
+from gpunet.training.unchanged import unchanged
 
 
 class Inspected(Trainer):
@@ -36,7 +36,7 @@ class Inspected(Trainer):
         fitting = self._new_step()
         assert self.loss is not None and self.optimizer is not None
         eager = Step(self, self.loss, self.metrics, self.optimizer, eager=True)
-        with unchanged(self):
+        with unchanged(self, self.optimizer, self.metrics):
             return measure(self, eager, fitting, feed, steps)
 
     def warmup(self, batch_size: int | None = None, last_batch_size: int | None = None) -> WarmUp:

@@ -12,6 +12,7 @@ from gpunet import arguments, changes, constraints, initializers, regularizers
 from gpunet.activations import as_floats
 from gpunet.backend.arrays import Array, Device, HostArray, to_device, to_host
 from gpunet.backend.devices import current_device
+from gpunet.backend.random import Stream
 from gpunet.default_dtype import floatx
 from gpunet.initializers import InitializerLike
 from gpunet.layers.loading import placeholder
@@ -118,6 +119,19 @@ class LayerState:
     def non_trainable_weights(self) -> list[Parameter]:
         """The parameters that training leaves alone."""
         return [parameter for parameter in self.weights if not (self._trainable and parameter.trainable)]
+
+    @property
+    def fixed_weights(self) -> list[Parameter]:
+        """The parameters that were made not to be trained: if a step changes them, it is in the forward pass."""
+        inner = (parameter for layer in self.sublayers for parameter in layer.fixed_weights)
+        return list({id(parameter): parameter for parameter in (*self._fixed, *inner)}.values())
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The random streams that are attributes of this layer or of layers inside, each once."""
+        own = (value for value in vars(self).values() if isinstance(value, Stream))
+        inner = (stream for layer in self.sublayers for stream in layer.streams)
+        return list({id(stream): stream for stream in (*own, *inner)}.values())
 
     @property
     def trainable(self) -> bool:

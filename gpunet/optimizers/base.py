@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from gpunet.ops import preparation
 from gpunet.ops.optimizer_step import advance
 from gpunet.optimizers.flat import FlatParameters
 from gpunet.parameters import Parameter
+
+# Called with the count of steps, this one included, and for each group the numbers of parameters with a gradient.
+BeforeUpdate: TypeAlias = Callable[[Array, Sequence[Sequence[slice]]], None]
 
 
 class Optimizer(ABC):
@@ -134,10 +137,17 @@ class Optimizer(ABC):
         for group in self._groups:
             yield from group.penalties()
 
-    def apply(self, parameters: Sequence[Parameter]) -> None:
+    @property
+    def groups(self) -> Sequence[FlatParameters]:
+        """The parameters that are trained, side by side, one group for each dtype."""
+        return self._groups
+
+    def apply(self, parameters: Sequence[Parameter], before_update: BeforeUpdate | None = None) -> None:
         """Take one step: update the trainable parameters that have a gradient, and drop all gradients.
 
-        Builds the optimizer if nobody has. ValueError if no trainable parameter has a gradient, or if one is unknown.
+        `before_update` is called while gradients are in the groups, as they came from the backward pass and from
+        penalties that are the user's own, and weights and slots are still those of before. Builds the optimizer if
+        nobody has. ValueError if no trainable parameter has a gradient, or if one is unknown.
         """
         self.build(parameters)
         self.arrange(parameters)
@@ -146,8 +156,11 @@ class Optimizer(ABC):
             self.advance()
         elif self._groups:
             raise ValueError(f"{self.name}: parameters must have gradients; got none; run a backward pass first")
-        for group, present in zip(self._groups, runs, strict=True):
+        for group in self._groups:
             group.add_own_penalty_gradients()
+        if before_update is not None:
+            before_update(self._iterations, runs)
+        for group, present in zip(self._groups, runs, strict=True):
             self._prepare(group, present)
             self._update(group, present)
             group.constrain()
