@@ -25,10 +25,12 @@ from gpunet.cli.application import INTERRUPTED, DeviceOption, app, choose_device
 from gpunet.datasets import digits
 from gpunet.models import Sequential
 from gpunet.recipes import RECIPES
+from gpunet.training.watch import NonFinite
 from gpunet.version import version
 
 ModelName = StrEnum("ModelName", list(RECIPES))  # type: ignore[misc]  # mypy wants the names spelled out
 OptimizerName = StrEnum("OptimizerName", {"adam": "adam", "sgd": "sgd"})
+Action = StrEnum("Action", {action.name: action.value for action in NonFinite})  # type: ignore[misc]
 _EPOCHS = ", ".join(f"{name} {recipe.epochs}" for name, recipe in RECIPES.items())
 
 
@@ -44,6 +46,7 @@ class Run:
     optimizer: str
     learning_rate: float | None
     seed: int
+    nonfinite: str
 
 
 class StopAfter(Callback):
@@ -71,6 +74,9 @@ def _train_command(
     optimizer: Annotated[OptimizerName, typer.Option()] = OptimizerName("adam"),
     learning_rate: Annotated[float | None, typer.Option(show_default="the optimizer's")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of initial weights, batches and dropout.")] = 0,
+    nonfinite: Annotated[
+        Action, typer.Option(help="What to do when the loss or a gradient is infinite or NaN.")
+    ] = Action("ignore"),
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results, new or empty.", show_default="runs/<time>")
     ] = None,
@@ -79,7 +85,7 @@ def _train_command(
     ] = None,
 ) -> None:
     """Train a network on the handwritten digits that gpunet carries, and test it."""
-    run = Run(device, model, epochs, steps, batch_size, optimizer, learning_rate, seed)
+    run = Run(device, model, epochs, steps, batch_size, optimizer, learning_rate, seed, nonfinite)
     with reported_errors():
         _train(run, out, log_json)
 
@@ -98,7 +104,7 @@ def _train(run: Run, out: Path | None, log_json: Path | None) -> None:
         raise ValueError(f"--log-json: the folder of {log_json} must exist")
     (x_train, y_train), (x_test, y_test) = digits.load_data()
     model = recipe.network()
-    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"], nonfinite=run.nonfinite)
     folder = _new_folder(out)
     epochs = _epochs(run, math.ceil(len(x_train) / run.batch_size))
     _write_config(folder / "config.json", run, epochs, model, f"{chosen} ({why})")
@@ -112,6 +118,10 @@ def _train(run: Run, out: Path | None, log_json: Path | None) -> None:
         model.save(folder / "model.gpunet")
         print(f"interrupted after {optimizer.iterations} steps; the model trained so far is {folder / 'model.gpunet'}")
         raise typer.Exit(INTERRUPTED) from None
+    except FloatingPointError:
+        model.save(folder / "model.gpunet")
+        print(f"stopped after {optimizer.iterations} steps; the model trained so far is {folder / 'model.gpunet'}")
+        raise
     model.save(folder / "model.gpunet")
     _, accuracy = model.evaluate(recipe.images(x_test), y_test, verbose=0)
     print(f"test accuracy {accuracy:.4f}")

@@ -12,6 +12,7 @@ from gpunet.training.intake import BATCH_SIZE, Batching
 from gpunet.training.step import Step
 from gpunet.training.trainer import Trainer
 from gpunet.training.unchanged import unchanged
+from gpunet.training.watch import NonFinite
 
 
 class Inspected(Trainer):
@@ -35,7 +36,7 @@ class Inspected(Trainer):
         feed = self._feed(where, x, y, Batching(size, steps=None))
         fitting = self._new_step()
         assert self.loss is not None and self.optimizer is not None
-        eager = Step(self, self.loss, self.metrics, self.optimizer, eager=True)
+        eager = Step(self, self.loss, self.metrics, self.optimizer, True, NonFinite(self.nonfinite))
         with unchanged(self, self.optimizer, self.metrics):
             return measure(self, eager, fitting, feed, steps)
 

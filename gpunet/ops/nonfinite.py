@@ -17,7 +17,6 @@ from gpunet.ops import contract
 from gpunet.ops.flat import BLOCK
 from gpunet.ops.preparation import Rules, penalized
 from gpunet.ops.trace import op
-from gpunet.ops.update import pieces
 
 NOTES = 256  # blocks that note, and threads of each
 PER_THREAD = 4  # elements of a gradient that a thread looks at, as long as there are blocks
@@ -91,12 +90,15 @@ def note_nonfinite(
 
 def _are_finite(w: HostArray, gradient: HostArray, rules: Rules, run: slice) -> bool:
     if rules.l1 is None:
-        span = rules.layout.span(run.start, run.stop)
-        return all(bool(np.isfinite(piece).all()) for (piece,) in pieces(gradient[span]))
-    return all(
-        bool(np.isfinite(penalized(gradient[span], w[span], rules, number)).all())
-        for number, span in rules.spans(run.start, run.stop)
-    )
+        return _is_finite(gradient[rules.layout.span(run.start, run.stop)])
+    spans = rules.spans(run.start, run.stop)
+    return all(_is_finite(penalized(gradient[span], w[span], rules, number)) for number, span in spans)
+
+
+def _is_finite(values: HostArray) -> bool:
+    # No sum of squares is finite unless all of them are; it takes half the time of a look at each.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.dot(values, values)) or np.isfinite(values).all())
 
 
 def _read_by_keep(notes: Array, *_: object) -> int:

@@ -60,7 +60,7 @@ def _train_epoch(
     callbacks: CallbackList,
     interruption: Interruption,
 ) -> Logs:
-    step.reset()
+    step.reset(0)
     callbacks.call("on_epoch_begin", epoch, {})
     for number, batch in enumerate(batches):
         callbacks.call("on_train_batch_begin", number, {})
