@@ -17,14 +17,8 @@
 //           that depends on the sizes alone
 // Cost:     4 to 10 operations per element
 #include "common.cuh"
+#include "penalty.cuh"
 #include "reduce.cuh"
-
-// g plus the gradient of the penalty.
-__device__ inline REAL penalized(REAL g, REAL w, const REAL* l1, const REAL* l2, int p) {
-    if (l1 == nullptr) return g;
-    const REAL sign = w > 0 ? 1 : (w < 0 ? -1 : 0);
-    return g + (l1[p] * sign + 2 * l2[p] * w);
-}
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     penalties(const REAL* __restrict__ w, const int* __restrict__ owners, const REAL* __restrict__ l1,

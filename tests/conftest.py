@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -19,6 +20,7 @@ import gpunet
 from gpunet.backend import devices, emulator
 from gpunet.backend.arrays import Device, Kind, import_cupy, parse_device
 from gpunet.backend.random import set_random_seed
+from gpunet.training.capture import Captures
 
 TESTS = Path(__file__).parent
 sys.path.append(str(TESTS.parent))  # where `bench` lies; last, so that an installed gpunet is the one that is tested
@@ -53,6 +55,20 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
         import_cupy().cuda.set_allocator(None)
     with devices.device(request.param) as current, emulator.configured(checked=checked):
         yield current
+
+
+@pytest.fixture
+def captures(monkeypatch: pytest.MonkeyPatch) -> list[Captures]:
+    """The captures that are made while the test runs."""
+    made: list[Captures] = []
+    init = Captures.__init__
+
+    def noted(self: Captures, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        made.append(self)
+
+    monkeypatch.setattr(Captures, "__init__", noted)
+    return made
 
 
 @pytest.fixture(autouse=True)

@@ -374,3 +374,12 @@ def multiply_adds(x, chains, turns):
 
 def gather(source, order, position, rows, dtype):
     return np.array([source[index] for index in order[position : position + rows]]).astype(dtype)
+
+
+# What is watched in training.
+
+
+def has_nonfinite(g, w, l1, l2):
+    """Whether a gradient with that of its penalty is infinite or NaN anywhere."""
+    h = g + penalty_gradient(w, l1, l2)
+    return any(not abs(value) <= np.finfo(h.dtype).max for value in h.reshape(-1).tolist())

@@ -32,20 +32,6 @@ def _on_a_device(device: Device) -> None:
         pytest.skip("the CPU captures nothing")
 
 
-@pytest.fixture
-def captures(monkeypatch: pytest.MonkeyPatch) -> list[Captures]:
-    """The captures that are made while the test runs."""
-    made: list[Captures] = []
-    init = Captures.__init__
-
-    def noted(self: Captures, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        made.append(self)
-
-    monkeypatch.setattr(Captures, "__init__", noted)
-    return made
-
-
 def _model(*extra: Callable[[], Layer], optimizer: Any = "adam", eager: bool = False) -> Sequential:
     set_random_seed(3)
     model = Sequential(

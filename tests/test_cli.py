@@ -42,7 +42,18 @@ def test_version() -> None:
 
 def test_help_names_every_option() -> None:
     text = re.sub(r"\x1b\[[0-9;]*m", "", _run("train", "--help").output)
-    for option in ("device", "model", "epochs", "steps", "batch-size", "optimizer", "learning-rate", "seed", "out"):
+    for option in (
+        "device",
+        "model",
+        "epochs",
+        "steps",
+        "batch-size",
+        "optimizer",
+        "learning-rate",
+        "seed",
+        "nonfinite",
+        "out",
+    ):
         assert f"--{option}" in text
     assert "--log-json" in text and "train" in _run("--help").output
 
@@ -74,6 +85,7 @@ def test_training_leaves_model_history_and_configuration() -> None:
         "optimizer": "adam",
         "learning_rate": None,
         "seed": 7,
+        "nonfinite": "ignore",
         "checkpoint_every": None,
         "log_json": None,
     }
@@ -104,6 +116,17 @@ def test_steps_end_the_training(device: str, model: str) -> None:
     assert re.search(r"^test accuracy \d\.\d{4}$", result.output, re.MULTILINE)
     lines = Path("run/history.csv").read_text().splitlines()
     assert len(lines) == 2 and lines[0] == "epoch,accuracy,loss"
+
+
+def test_a_nonfinite_loss_ends_the_training_where_that_is_wanted() -> None:
+    sizes = ("--steps", "4", "--batch-size", "500", "--optimizer", "sgd", "--learning-rate", "1e38", "--out", "run")
+    result = _run("train", "--model", "mlp", *sizes, "--nonfinite", "raise")
+    assert result.exit_code == 1
+    assert "stopped after 1 steps; the model trained so far is run/model.gpunet" in result.output
+    error = "error: Sequential 'mlp': outputs must be finite; got -?(inf|nan) in the output of .* in step 2, batch 1 of"
+    assert re.search(error, result.output)
+    assert json.loads(Path("run/config.json").read_text())["compile"]["nonfinite"] == "raise"
+    assert all(np.isfinite(weight).all() for weight in gpunet.load_model("run/model.gpunet").get_weights())
 
 
 def test_log_of_steps_and_epochs() -> None:

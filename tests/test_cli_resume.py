@@ -148,7 +148,7 @@ def test_one_process_at_a_time() -> None:
         ("", "does not describe a run (Expecting value"),
         ("[]", "does not describe a run"),
         ("{}", "does not describe a run ('arguments')"),
-        ('{"arguments": {"model": "mlp"}}', "missing 9 required positional arguments"),
+        ('{"arguments": {"model": "mlp"}}', "missing 10 required positional arguments"),
         ({"model": "vgg"}, "model must be one of 'cnn', 'mlp', 'cnn50'; got 'vgg'"),
         ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
         ({"steps": "1"}, "steps must be an integer; got '1'"),

@@ -13,6 +13,7 @@ import random
 import struct
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from safetensors.numpy import save as save_tensors
 import gpunet
 from gpunet import Conv2D, Dense, Dropout, Flatten, Input, Sequential, load_model
 from gpunet.callbacks import BackupAndRestore, Callback, CSVLogger
-from gpunet.cli.runs import read_run
+from gpunet.cli.runs import Run, read_run
 from gpunet.ops import tiles
 from gpunet.ops.choices import Key, render
 from gpunet.saving import container
@@ -95,9 +96,8 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         _fit(folder, Stop())
     found = {name: (folder / name).read_bytes() for name in ("model", "weights")}
     found["checkpoint"] = max(folder.glob("checkpoint-*")).read_bytes()
-    arguments = {"device": None, "model": "cnn", "epochs": 2, "steps": None, "batch_size": 32, "optimizer": "adam"}
-    arguments |= {"learning_rate": None, "seed": 0, "checkpoint_every": 5, "log_json": None}
-    found["run"] = json.dumps({"arguments": arguments, "device": "cpu"}).encode()
+    run = Run(None, "cnn", 2, None, 32, "adam", None, 0, "ignore", 5, None)
+    found["run"] = json.dumps({"arguments": asdict(run), "device": "cpu"}).encode()
     key = Key("dense", "9.0", "float32 m1024 n64 k256")
     found["choices"] = render({key: "small", key._replace(capability="8.0"): "medium"}, "a test")
     return found

@@ -6,10 +6,11 @@ import checks
 import numpy as np
 import pytest
 
-from gpunet import Dense, Input, Sequential
+from gpunet import Dense, Dropout, Input, Sequential
 from gpunet.backend import devices
 from gpunet.backend.arrays import EMULATED
 from gpunet.backend.launch import Launch
+from gpunet.layers import Layer
 from gpunet.recipes import RECIPES
 
 BATCH = 32
@@ -49,6 +50,36 @@ def test_a_step_of_cnn50_with_adam_is_at_most_25_launches() -> None:
         "convolution_few_channels_kernel_gradient",
         "advance_adam",
         "adam",
+    ]
+
+
+def test_watching_a_step_takes_two_launches_more_and_with_dropout_three() -> None:
+    """Nothing is launched otherwise; and whatever a step does, more layers do not make it more."""
+
+    def launches(nonfinite: str, *layers: Layer) -> list[str]:
+        with devices.device("emulated"):
+            model = Sequential([Input((4,)), *layers, Dense(2)])
+        model.compile("adam", "mse", run_eagerly=True, nonfinite=nonfinite)
+        with checks.recorded_launches() as launched:
+            model.fit(np.ones((2, 4)), np.ones((2, 2)), verbose=0)
+        return [launch.entry for launch in launched]
+
+    def plain() -> list[Layer]:
+        return [Dense(4), Dense(4, "tanh")]
+
+    expected = launches("ignore", *plain())
+    update = expected.index("adam")
+    assert "note_nonfinite" not in expected and "keep_if" not in expected
+    for nonfinite in ("warn", "raise"):
+        watched = [*expected[:update], "note_nonfinite", "keep_if", *expected[update:]]
+        assert launches(nonfinite, *plain()) == watched
+    dropping = launches("ignore", *plain(), Dropout(0.5))
+    watched = launches("raise", *plain(), Dropout(0.5))
+    assert watched[2] == "keep_if" and [*watched[:2], *watched[3:]] == [
+        *dropping[: dropping.index("adam")],
+        "note_nonfinite",
+        "keep_if",
+        *dropping[dropping.index("adam") :],
     ]
 
 

@@ -74,7 +74,9 @@ HELPERS = {
     },
     "dropout": {"check_key", "check_rate", "generator_of", "scale_of_kept", "threshold_of"},
     "dropping": {"drop_host", "kernel_arguments"},
+    "nonfinite": {"first_note", "new_notes"},
     "optimizer_step": {"power"},
+    "preparation": {"penalized"},
     "softmax_cross_entropy": {"smoothed"},
 }
 
@@ -238,6 +240,27 @@ def test_layers_are_named_in_both_passes(device: Device) -> None:
         ("shared", "backward", "add_in_place"),
         ("shared", "backward", "dense_input_gradient"),
     ]
+
+
+def test_an_observer_sees_what_layers_give_in_both_passes(device: Device) -> None:
+    class Seeing(trace.Observer):
+        def see(self, array: Array | None) -> None:
+            seen.append((*self._place, None if array is None else array.shape))
+
+    seen: list[Any] = []
+    inner = SequentialNetwork([layers.Dense(3, name="b"), layers.ReLU(name="r")], name="inner")
+    network = SequentialNetwork([layers.Input((4,)), layers.Dense(2, name="a"), inner])
+    network.prepare_gradients()
+    x, dy = checks.on(device, checks.normal(5, 4), checks.normal(5, 3))
+    with trace.observed(Seeing()):
+        _, backward = network.forward(x, True)
+        with part("loss"):
+            trace.show(dy)
+        backward(dy)
+    trace.show(dy)
+    forward = [("a", "forward", (5, 2)), ("inner/b + r", "forward", (5, 3)), ("inner", "forward", (5, 3))]
+    back = [("inner/b + r", "backward", (5, 2)), ("inner", "backward", (5, 2)), ("a", "backward", None)]
+    assert seen == [*forward, ("loss", "forward", (5, 3)), *back]
 
 
 def test_parts_of_a_step_and_layers_do_not_mix() -> None:

@@ -12,6 +12,7 @@ from bench.cases import (
     dropout,
     gather,
     models,
+    nonfinite,
     pooling,
     softmax_cross_entropy,
 )
@@ -26,6 +27,7 @@ OPS: tuple[Case, ...] = (
     *adam.CASES,
     *dropout.CASES,
     *gather.CASES,
+    *nonfinite.CASES,
 )
 MODELS: tuple[Case, ...] = models.CASES
 

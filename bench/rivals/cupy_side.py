@@ -52,5 +52,10 @@ class CupySide(Side):
         run: Callable[[], Any] = lambda: source[indices].astype(cupy.float32)  # noqa: E731
         return run, lambda: [run()]
 
+    def nonfinite(self, data: Data, sizes: Mapping[str, Any]) -> Op:
+        g, bad = cupy.asarray(data["g"]), cupy.asarray(data["bad"])
+        both = lambda: [cupy.isfinite(one).all().astype(cupy.float32)[None] for one in (g, bad)]  # noqa: E731
+        return lambda: cupy.isfinite(g).all(), both
+
 
 SIDE = CupySide

@@ -26,7 +26,10 @@ from gpunet.ops.adam import adam
 from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
 from gpunet.ops.dropout import dropout
+from gpunet.ops.flat import Layout
 from gpunet.ops.gather import gather
+from gpunet.ops.nonfinite import first_note, new_notes, note_nonfinite
+from gpunet.ops.preparation import Rules
 from gpunet.ops.windows import window_pads
 
 Sizes = Mapping[str, Any]
@@ -198,6 +201,27 @@ class GpunetSide(Side):
             return (out,)
 
         return _op(run)
+
+    def nonfinite(self, data: Data, sizes: Sizes) -> Op:
+        layout, none = Layout([(sizes["n"],)]), [(0.0, 0.0)]
+        rules = Rules(layout, none, [0.0], np.float32, self._place)
+        loss, steps = arrays.zeros((1, 2), np.float64, self._place), arrays.full((1,), 1, np.int64, self._place)
+
+        def flat(g: Array) -> Array:
+            padded = np.zeros(layout.size, np.float32)
+            padded[: sizes["n"]] = g
+            return arrays.to_device(padded, self._place)
+
+        def look(g: Array, notes: Array) -> None:
+            note_nonfinite(g, g, rules, slice(0, 1), loss, steps, notes, 1)
+
+        def is_finite(g: Array) -> Any:
+            notes = new_notes(self._place)
+            look(flat(g), notes)
+            return np.array([first_note(self.to_host(notes)) is None], np.float32)
+
+        g, notes = flat(data["g"]), new_notes(self._place)
+        return lambda: look(g, notes), lambda: [is_finite(data["g"]), is_finite(data["bad"])]
 
 
 def _op(run: Callable[[], Any]) -> Op:

@@ -257,6 +257,10 @@ class TorchSide(Side):
         indices = order[: sizes["n"]]
         return _op(lambda: (source.index_select(0, indices).float(),))
 
+    def nonfinite(self, data: Data, sizes: Sizes) -> Op:
+        g, bad = self._tensors(data, "g", "bad")
+        return lambda: torch.isfinite(g).all(), lambda: [torch.isfinite(one).all().float()[None] for one in (g, bad)]
+
 
 def _op(run: Callable[[], Any]) -> Op:
     return run, lambda: list(run())

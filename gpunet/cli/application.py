@@ -38,7 +38,7 @@ def reported_errors() -> Iterator[None]:
         raise
     except (ValueError, TypeError, FileExistsError) as error:
         code, text = USAGE_ERROR, str(error)
-    except (RuntimeError, MemoryError, OSError) as error:
+    except (RuntimeError, MemoryError, OSError, FloatingPointError) as error:
         code, text = FAILURE, str(error) or type(error).__name__
     except KeyboardInterrupt:
         code, text = INTERRUPTED, "interrupted"

@@ -39,6 +39,7 @@ class Run:
     optimizer: str
     learning_rate: float | None
     seed: int
+    nonfinite: str
     checkpoint_every: int | None
     log_json: str | None
 
@@ -103,9 +104,11 @@ def read_run(folder: Path) -> Run:
             value = getattr(run, name)
             if value is not None or name in ("batch_size", "seed"):
                 arguments.integer(where, name, value, least)
-        for name in ("device", "optimizer", "log_json"):
+        if run.learning_rate is not None:
+            arguments.real(where, "learning_rate", run.learning_rate, 0)
+        for name in ("device", "optimizer", "nonfinite", "log_json"):
             value = getattr(run, name)
-            if not isinstance(value, str) and not (value is None and name != "optimizer"):
+            if not isinstance(value, str) and not (value is None and name in ("device", "log_json")):
                 raise TypeError(f"{where}: {name} must be a string; got {value!r}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"--resume: {path} does not describe a run ({error})") from error

@@ -26,9 +26,11 @@ from gpunet.models import Sequential
 from gpunet.recipes import RECIPES
 from gpunet.saving.lock import FolderLock
 from gpunet.saving.replacing import remove_unfinished
+from gpunet.training.watch import NonFinite
 
 ModelName = StrEnum("ModelName", list(RECIPES))  # type: ignore[misc]  # mypy wants the names spelled out
 OptimizerName = StrEnum("OptimizerName", {"adam": "adam", "sgd": "sgd"})
+Action = StrEnum("Action", {action.name: action.value for action in NonFinite})  # type: ignore[misc]
 _EPOCHS = ", ".join(f"{name} {recipe.epochs}" for name, recipe in RECIPES.items())
 
 
@@ -64,6 +66,9 @@ def _train_command(
     optimizer: Annotated[OptimizerName, typer.Option()] = OptimizerName("adam"),
     learning_rate: Annotated[float | None, typer.Option(show_default="the optimizer's")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of initial weights, batches and dropout.")] = 0,
+    nonfinite: Annotated[
+        Action, typer.Option(help="What to do when the loss or a gradient is infinite or NaN.")
+    ] = Action("ignore"),
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results, new or empty.", show_default="runs/<time>")
     ] = None,
@@ -82,7 +87,9 @@ def _train_command(
         if log_json is not None and not log_json.parent.is_dir():
             raise ValueError(f"--log-json: the folder of {log_json} must exist")
         log = None if log_json is None else str(log_json.absolute())
-        run = Run(device, model, epochs, steps, batch_size, optimizer, learning_rate, seed, checkpoint_every, log)
+        run = Run(
+            device, model, epochs, steps, batch_size, optimizer, learning_rate, seed, nonfinite, checkpoint_every, log
+        )
         if resume is None:
             _begin(run, out)
         else:
@@ -137,7 +144,7 @@ def _new_model(run: Run) -> Sequential:
     if run.learning_rate is not None:
         optimizer.learning_rate = run.learning_rate
     model = RECIPES[run.model].network()
-    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"], nonfinite=run.nonfinite)
     return model
 
 
@@ -151,17 +158,24 @@ def _train(folder: Path, run: Run, model: Sequential) -> None:
         model.fit(images(x_train), y_train, run.batch_size, run.epochs or 0, callbacks=callbacks)
     except KeyboardInterrupt:
         model.save(path)
-        steps = model.optimizer.iterations if model.optimizer is not None else 0
-        print(f"interrupted after {steps} steps; the model trained so far is {path}")
+        print(f"interrupted after {_steps(model)} steps; the model trained so far is {path}")
         if run.checkpoint_every is not None:
             logged = [] if run.log_json is None else ["--log-json", run.log_json]
             print(f"to go on: {shlex.join(['gpunet', 'train', '--resume', str(folder), *logged])}")
         raise typer.Exit(INTERRUPTED) from None
+    except FloatingPointError:
+        model.save(path)
+        print(f"stopped after {_steps(model)} steps; the model trained so far is {path}")
+        raise
     model.save(path)
     loss, accuracy = model.evaluate(images(x_test), y_test, verbose=0)
     runs.write_result(folder, {"test_loss": loss, "test_accuracy": accuracy})
     shutil.rmtree(folder / runs.CHECKPOINTS, ignore_errors=True)
     print(f"test accuracy {accuracy:.4f}")
+
+
+def _steps(model: Sequential) -> int:
+    return model.optimizer.iterations if model.optimizer is not None else 0
 
 
 def _asked_callbacks(folder: Path, run: Run) -> Iterator[Callback]:

@@ -8,12 +8,13 @@ from gpunet import arguments
 from gpunet.inspection.measurement import measure
 from gpunet.inspection.memory import MemoryUse, memory_use
 from gpunet.inspection.profile import Profile
-from gpunet.inspection.unchanged import unchanged
 from gpunet.inspection.warmup import WarmUp, warm_up
 from gpunet.networks.turns import trains
 from gpunet.training.intake import BATCH_SIZE, Batching
 from gpunet.training.step import Step
 from gpunet.training.trainer import Trainer
+from gpunet.training.unchanged import unchanged
+from gpunet.training.watch import NonFinite
 
 
 class Inspected(Trainer):
@@ -38,8 +39,9 @@ class Inspected(Trainer):
         feed = self._feed(where, x, y, Batching(size, steps=None))
         fitting = self._new_step()
         assert self.loss is not None and self.optimizer is not None
-        eager = Step(self, self.loss, self.metrics, self.optimizer, eager=True, parts=self.batch_parts)
-        with unchanged(self):
+        action = NonFinite(self.nonfinite)
+        eager = Step(self, self.loss, self.metrics, self.optimizer, True, self.batch_parts, action)
+        with unchanged(self, self.optimizer, self.metrics):
             return measure(self, eager, fitting, feed, steps)
 
     @trains
@@ -61,7 +63,7 @@ class Inspected(Trainer):
         self.check_compiled(where)
         if not self.built:
             raise ValueError(f"{where}: the model must be built; call build(input_shape), or fit it")
-        with unchanged(self):
+        with unchanged(self, self.optimizer, self.metrics):
             return memory_use(self, self._new_step(), size)
 
     @trains

@@ -19,11 +19,11 @@ from gpunet.backend.clock import clock_of
 from gpunet.backend.devices import capability
 from gpunet.backend.graph import Graph, Workspace
 from gpunet.inspection.samples import random_inputs, random_targets
-from gpunet.inspection.unchanged import unchanged
 from gpunet.ops import tiles
 from gpunet.ops.choices import Key, Product, Table
 from gpunet.ops.tiles import Launched, Tile
 from gpunet.training.trainer import Trainer
+from gpunet.training.unchanged import unchanged
 
 _LEAST_GAIN = 1.03  # of the medians: what is less may be noise
 _MOST_ROUNDS = 0.75  # of the rounds that a tile must win
@@ -68,7 +68,7 @@ def products(model: Trainer, batch_size: int) -> Iterator[list[Launched]]:
     if not model.built:
         raise ValueError(f"{model.where}: the model must be built; call build(input_shape), or fit it")
     x, y = random_inputs(model, batch_size), random_targets(model, batch_size)
-    with unchanged(model):
+    with unchanged(model, model.optimizer, model.metrics):
         with tiles.noted() as launches:
             model.train_on_batch(x, y)
         yield list({(one.operation, one.dtype, one.plan.product): one for one in launches}.values())

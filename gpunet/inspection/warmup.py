@@ -11,9 +11,9 @@ from gpunet.backend.compiles import Compile, noted
 from gpunet.inspection.profile import duration
 from gpunet.inspection.samples import random_inputs, random_targets
 from gpunet.inspection.table import table
-from gpunet.inspection.unchanged import unchanged
 from gpunet.training.intake import Batching
 from gpunet.training.trainer import Trainer
+from gpunet.training.unchanged import unchanged
 
 _COLUMNS = ("kernel", "ready by", "time", "options")
 
@@ -62,7 +62,7 @@ def _cells(kernel: Compile) -> tuple[str, ...]:
 
 def warm_up(model: Trainer, batch_sizes: tuple[int, ...]) -> WarmUp:
     """Run what the model can do on random batches of these sizes, which leaves it as it was."""
-    with noted() as compiles, unchanged(model):
+    with noted() as compiles, unchanged(model, model.optimizer, model.metrics):
         for size in batch_sizes:
             _run(model, size)
     return WarmUp(str(model.device), tuple(compiles.found))

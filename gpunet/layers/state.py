@@ -122,6 +122,17 @@ class LayerState:
         return [parameter for parameter in self.weights if not (self._trainable and parameter.trainable)]
 
     @property
+    def fixed_weights(self) -> list[Parameter]:
+        """The parameters that were made not to be trained: if a step changes them, it is in the forward pass."""
+        inner = (parameter for layer in self.sublayers for parameter in layer.fixed_weights)
+        return list({id(parameter): parameter for parameter in (*self._fixed, *inner)}.values())
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The random streams that are attributes of this layer or of layers inside, each once."""
+        return list({id(stream): stream for _, stream in self.named_streams()}.values())
+
+    @property
     def trainable(self) -> bool:
         """Whether training changes the weights; setting it sets it for the layers inside too."""
         return self._trainable

@@ -52,6 +52,10 @@ class Rules:
             start = self.layout.starts[number]
             yield number, slice(start, start + self.layout.sizes[number])
 
+    def blocks(self, run: slice) -> slice:
+        """Return which blocks of the flat arrays belong to the parameters in `run`."""
+        return slice(self.layout.first_blocks[run.start], self.layout.first_blocks[run.stop])
+
 
 @op(lambda w, rules: 4 * w.size)
 def penalties(w: Array, rules: Rules) -> Array:
@@ -95,7 +99,7 @@ def clip_factors(w: Array, gradient: Array, rules: Rules, runs: Sequence[slice],
     all_there = [slice(0, len(rules.layout.starts))] == list(runs)
     partial = (empty if all_there else zeros)((len(rules.owners),), np.float64, device)
     for run in runs:
-        span, blocks = rules.layout.span(run.start, run.stop), _blocks(rules, run)
+        span, blocks = rules.layout.span(run.start, run.stop), rules.blocks(run)
         args = (w[span], gradient[span], rules.owners[blocks], rules.l1, rules.l2, partial[blocks])
         _launch("gradient_squares", blocks.stop - blocks.start, args, w)
     factors = empty((count,), w.dtype, device)
@@ -110,7 +114,7 @@ def _clip_factors_host(
     squares = np.zeros(len(rules.layout.starts))
     for run in runs:
         for number, span in rules.spans(run.start, run.stop):
-            h = _penalized(gradient[span], w[span], rules, number)
+            h = penalized(gradient[span], w[span], rules, number)
             squares[number] = np.square(h, dtype=np.float64).sum()
     real = w.dtype.type
     norms = np.sqrt(squares.sum(keepdims=True) if together else squares).astype(real)
@@ -155,13 +159,13 @@ def prepare(
     device = _check("prepare", rules, w=w, gradient=gradient)
     together = factors is not None and len(factors) < len(rules.layout.starts)
     if device.kind is not Kind.CPU:
-        span, blocks = rules.layout.span(run.start, run.stop), _blocks(rules, run)
+        span, blocks = rules.layout.span(run.start, run.stop), rules.blocks(run)
         args = (w[span], gradient[span], rules.owners[blocks], rules.l1, rules.l2, factors, int(together), float(bound))
         _launch("prepare", blocks.stop - blocks.start, (*args, rules.decays, learning_rate), w)
         return
     real = w.dtype.type
     for number, span in rules.spans(run.start, run.stop):
-        h = _penalized(gradient[span], w[span], rules, number)
+        h = penalized(gradient[span], w[span], rules, number)
         if factors is not None:
             h = h * factors[0 if together else number]
         np.clip(h, real(-bound), real(bound), out=gradient[span])
@@ -169,16 +173,12 @@ def prepare(
             w[span] -= w[span] * rules.decays[number] * real(learning_rate[0])
 
 
-def _penalized(gradient: HostArray, w: HostArray, rules: Rules, number: int) -> HostArray:
+def penalized(gradient: HostArray, w: HostArray, rules: Rules, number: int) -> HostArray:
     """Return the gradient of parameter `number` with that of its penalty."""
     if rules.l1 is None or rules.l2 is None:
         return gradient
     h: HostArray = gradient + (rules.l1[number] * np.sign(w) + 2 * rules.l2[number] * w)
     return h
-
-
-def _blocks(rules: Rules, run: slice) -> slice:
-    return slice(rules.layout.first_blocks[run.start], rules.layout.first_blocks[run.stop])
 
 
 def _check(where: str, rules: Rules, **arrays: Array) -> Device:

@@ -5,7 +5,8 @@
     for call in trace.calls: ...
 
 `op` marks the public ops. It says what work a call is, and chooses nothing: with no trace active a marked op is the op
-itself, behind one look at a variable. Layers, losses and the like say by `layer` and `part` on whose behalf ops run.
+itself, behind one look at a variable. Layers, losses and the like say by `layer` and `part` on whose behalf ops run. An
+`Observer` of another kind sees what they give instead: y, dx and the loss.
 """
 
 from __future__ import annotations
@@ -47,16 +48,15 @@ class Call(NamedTuple):
     end: Any
 
 
-class Trace:
-    """The calls of ops in one thread, in order, and the time that recording them took."""
+class Observer:
+    """What looks on while one thread runs a step: it knows the place, and may see ops and what layers give.
 
-    def __init__(self, clock: Clock) -> None:
-        self.calls: list[Call] = []
-        self.own_seconds = 0.0
-        self._clock = clock
+    `_place` is the path of the running layer, or the name of another part of the step, and the pass.
+    """
+
+    def __init__(self) -> None:
         self._place: tuple[str, Pass] = ("data", FORWARD)
         self._named = False  # whether the place is a layer, inside which others may be
-        self._running = False
 
     @contextmanager
     def at(self, name: str, direction: Pass, is_layer: bool) -> Iterator[None]:
@@ -68,6 +68,24 @@ class Trace:
             yield
         finally:
             self._place, self._named = before
+
+    def run(self, work: _Work, function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        """Call an op."""
+        return function(*args, **kwargs)
+
+    def see(self, array: Array | None) -> None:
+        """Take note of what the layer at this place gave, y or dx, or of a result of another part of the step."""
+
+
+class Trace(Observer):
+    """The calls of ops in one thread, in order, and the time that recording them took."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.own_seconds = 0.0
+        self._clock = clock
+        self._running = False
 
     def run(self, work: _Work, function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         """Call an op and record it; one that another op calls is part of that."""
@@ -95,7 +113,7 @@ class Trace:
         return self._clock.seconds(call.begin, call.end)
 
 
-_active: ContextVar[Trace | None] = ContextVar("gpunet_trace", default=None)
+_active: ContextVar[Observer | None] = ContextVar("gpunet_trace", default=None)
 
 
 @dataclass
@@ -156,10 +174,10 @@ def op(
 
         @wraps(function)
         def traced(*args: P.args, **kwargs: P.kwargs) -> R:
-            trace = _active.get()
-            if trace is None:
+            observer = _active.get()
+            if observer is None:
                 return function(*args, **kwargs)
-            return trace.run(work, function, args, kwargs)
+            return observer.run(work, function, args, kwargs)
 
         traced.work = work  # type: ignore[attr-defined]
         return traced
@@ -187,37 +205,54 @@ def flops_of(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> i
 def recording(clock: Clock) -> Iterator[Trace]:
     """Record the ops that this thread calls inside a `with` block."""
     trace = Trace(clock)
-    token = _active.set(trace)
-    try:
+    with observed(trace):
         yield trace
+
+
+@contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Let `observer` look on while this thread runs what is inside a `with` block."""
+    token = _active.set(observer)
+    try:
+        yield
     finally:
         _active.reset(token)
 
 
+def show(array: Array) -> None:
+    """Let the observer, if there is one, see a result of a part of the step that is no layer."""
+    observer = _active.get()
+    if observer is not None:
+        observer.see(array)
+
+
 def part(name: str, direction: Pass = FORWARD) -> AbstractContextManager[None]:
     """Return a context whose ops are charged to `name`, a part of the step that is no layer."""
-    trace = _active.get()
-    return nullcontext() if trace is None else trace.at(name, direction, is_layer=False)
+    observer = _active.get()
+    return nullcontext() if observer is None else observer.at(name, direction, is_layer=False)
 
 
 def layer(
     name: str, run: Callable[P, tuple[Array, Backward]], *args: P.args, **kwargs: P.kwargs
 ) -> tuple[Array, Backward]:
     """Return run(*args), which is (y, backward), with the ops of both charged to layer `name`."""
-    trace = _active.get()
-    if trace is None:
+    observer = _active.get()
+    if observer is None:
         return run(*args, **kwargs)
-    with trace.at(name, FORWARD, is_layer=True):
+    with observer.at(name, FORWARD, is_layer=True):
         y, backward = run(*args, **kwargs)
+        observer.see(y)
     return y, _traced_backward(name, backward)
 
 
 def _traced_backward(name: str, backward: Backward) -> Backward:
     def traced(dy: Array) -> Array | None:
-        trace = _active.get()
-        if trace is None:
+        observer = _active.get()
+        if observer is None:
             return backward(dy)
-        with trace.at(name, BACKWARD, is_layer=True):
-            return backward(dy)
+        with observer.at(name, BACKWARD, is_layer=True):
+            dx = backward(dy)
+            observer.see(dx)
+            return dx
 
     return traced

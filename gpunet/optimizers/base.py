@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from gpunet.ops import arithmetic, preparation
 from gpunet.ops.optimizer_step import advance
 from gpunet.optimizers.flat import FlatParameters
 from gpunet.parameters import Parameter
+
+# Called with the count of steps, this one included, and for each group the numbers of parameters with a gradient.
+BeforeUpdate: TypeAlias = Callable[[Array, Sequence[Sequence[slice]]], None]
 
 
 class Optimizer(ABC):
@@ -137,30 +140,40 @@ class Optimizer(ABC):
         for group in self._groups:
             yield from group.penalties()
 
+    @property
+    def groups(self) -> Sequence[FlatParameters]:
+        """The parameters that are trained, side by side, one group for each dtype."""
+        return self._groups
+
     def scale_gradients(self, factor: float) -> None:
         """Multiply by `factor` what `arrange`d parameters have of a gradient so far."""
         for group in self._groups:
             arithmetic.scale_in_place(group.gradients, factor)
 
-    def apply(self, parameters: Sequence[Parameter]) -> None:
+    def apply(self, parameters: Sequence[Parameter], before_update: BeforeUpdate | None = None) -> None:
         """Take one step: update the trainable parameters that have a gradient, and drop all gradients.
 
-        Builds the optimizer if nobody has. ValueError if no trainable parameter has a gradient, or if one is unknown.
-        Ctrl-C waits for the end: weights, slots and step count are always those of one step.
+        `before_update` is called while gradients are in the groups, as they came from the backward pass and from
+        penalties that are the user's own, and weights and slots are still those of before. Builds the optimizer if
+        nobody has. ValueError if no trainable parameter has a gradient, or if one is unknown. Ctrl-C waits for the end:
+        weights, slots and step count are always those of one step.
         """
         self.build(parameters)
         self.arrange(parameters)
         with undisturbed():
-            self._apply(parameters)
+            self._apply(parameters, before_update)
 
-    def _apply(self, parameters: Sequence[Parameter]) -> None:
+    def _apply(self, parameters: Sequence[Parameter], before_update: BeforeUpdate | None) -> None:
         runs = [group.runs() for group in self._groups]
         if any(runs):
             self.advance()
         elif self._groups:
             raise ValueError(f"{self.name}: parameters must have gradients; got none; run a backward pass first")
-        for group, present in zip(self._groups, runs, strict=True):
+        for group in self._groups:
             group.add_own_penalty_gradients()
+        if before_update is not None:
+            before_update(self._iterations, runs)
+        for group, present in zip(self._groups, runs, strict=True):
             self._prepare(group, present)
             self._update(group, present)
             group.constrain()

@@ -21,8 +21,8 @@ Slots = Mapping[str, Mapping[str, Array]]
 class FlatParameters:
     """Parameters of one dtype and device in `values`, their gradients in `gradients`, their slots by name in `slots`.
 
-    Making one moves the parameters into it: their `value` and `gradient_space` become views. `decay` gives the weight
-    decay of a parameter, 0 for none.
+    The rows of `state` are the values and the slots. Making one moves the parameters into it: their `value` and
+    `gradient_space` become views. `decay` gives the weight decay of a parameter, 0 for none.
     """
 
     def __init__(
@@ -35,8 +35,10 @@ class FlatParameters:
         dtype, device = parameters[0].dtype, parameters[0].device
         self.parameters = tuple(parameters)
         self.layout = Layout([parameter.shape for parameter in parameters])
-        self.values, self.gradients = (zeros((self.layout.size,), dtype, device) for _ in range(2))
-        self.slots = {name: zeros((self.layout.size,), dtype, device) for name in slot_names}
+        # Values and slots, so that one copy keeps all that an update changes.
+        self.state = zeros((1 + len(slot_names), self.layout.size), dtype, device)
+        self.values, self.gradients = self.state[0], zeros((self.layout.size,), dtype, device)
+        self.slots = {name: self.state[row] for row, name in enumerate(slot_names, start=1)}
         self.slots_by_path: dict[str, dict[str, Array]] = {parameter.path: {} for parameter in parameters}
         for name, flat in self.slots.items():
             for parameter, view in zip(parameters, self.layout.views(flat), strict=True):

@@ -10,6 +10,7 @@ sum so far, in units of the last part, becomes one in units of the next by a fac
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from gpunet.backend.arrays import Array
 from gpunet.losses import Loss
 from gpunet.ops.accumulation import accumulate_mean
 from gpunet.ops.arithmetic import scale, scale_by
+from gpunet.ops.trace import show
 
 # (targets, outputs, record) of a part -> backward() -> the gradient of its outputs, to count by its share of samples
 PartLoss: TypeAlias = Callable[[Array, Array, Array], Callable[[], Array]]
@@ -39,13 +41,21 @@ def loss_over_parts(loss: Loss, y: Array, dtype: npt.DTypeLike, parts: int) -> P
     """Return what adds the loss of a part of the batch with targets `y` to a running mean, for outputs of `dtype`."""
     summed = None if parts == 1 else loss.over_parts(y, dtype)
     if summed is None:
-        return lambda y_part, y_pred, record: loss.forward(y_part, y_pred, record)[1]
+        return partial(_whole, loss)
     (part_loss, factor), samples = summed, len(y)
 
     def forward(y_part: Array, y_pred: Array, record: Array) -> Callable[[], Array]:
         value, backward = part_loss.forward(y_part, y_pred)
+        show(value)
         accumulate_mean(record, scale_by(value, factor), samples, len(y_part))
         weight = scale(factor, samples / len(y_part))
         return lambda: scale_by(backward(), weight)
 
     return forward
+
+
+def _whole(loss: Loss, y: Array, y_pred: Array, record: Array) -> Callable[[], Array]:
+    """Add the loss of a batch, or of a part whose own mean it is, to `record`."""
+    value, backward = loss.forward(y, y_pred, record)
+    show(value)
+    return backward

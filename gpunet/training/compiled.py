@@ -15,6 +15,7 @@ from gpunet.metrics import Metric
 from gpunet.networks.network import Network
 from gpunet.optimizers import Optimizer
 from gpunet.training.step import Step
+from gpunet.training.watch import NonFinite
 
 
 class Compiled(Network):
@@ -26,6 +27,7 @@ class Compiled(Network):
     _asked_metrics: Sequence[Any] = ()
     run_eagerly = False
     batch_parts = 1
+    nonfinite = NonFinite.IGNORE.value
     _metrics: list[Metric] | None = None  # None until the output's shape is known
     _step: Step | None = None
     _step_parts: tuple[object, ...] = ()  # what _step was made for
@@ -39,6 +41,7 @@ class Compiled(Network):
         run_eagerly: bool = False,
         jit_compile: bool | str = "auto",
         batch_parts: int = 1,
+        nonfinite: str = "ignore",
     ) -> None:
         """Choose how to train: an optimizer, a loss and a list of metrics, by name or as objects.
 
@@ -55,6 +58,12 @@ class Compiled(Network):
 
         ValueError for an unknown name, with the known ones.
 
+        `nonfinite` says what is done about an infinity or NaN in the loss or in a gradient of training: 'raise' puts
+        the model back to what it was before that step and raises FloatingPointError, which names the layer and the
+        array that had it first; 'warn' says the same once and goes on. On a GPU that is noticed when the loss is read,
+        at the end of an epoch, or when a callback or the progress bar does; memory is kept for a second copy of the
+        weights, the optimizer's slots and a batch. Steps count from 1, batches of an epoch from 0.
+
         >>> model = Sequential([Input((4,)), Dense(3, activation="softmax")])
         >>> model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         """
@@ -62,6 +71,7 @@ class Compiled(Network):
         run_eagerly = arguments.boolean(where, "run_eagerly", run_eagerly)
         arguments.choice(where, "jit_compile", jit_compile, (True, False, "auto"))
         batch_parts = arguments.integer(where, "batch_parts", batch_parts)
+        arguments.choice(where, "nonfinite", nonfinite, [action.value for action in NonFinite])
         new_optimizer = optimizers.get(optimizer, f"{where}: optimizer")
         new_loss = None if loss is None else losses.get(loss, f"{where}: loss")
         if new_loss is not None and new_loss.reduction in (None, "none"):
@@ -72,7 +82,7 @@ class Compiled(Network):
             raise ValueError(f"{where}: metrics must have different names, none of them 'loss'; got {names}")
         with undisturbed():
             self.optimizer, self.loss, self.run_eagerly = new_optimizer, new_loss, run_eagerly
-            self.batch_parts = batch_parts
+            self.batch_parts, self.nonfinite = batch_parts, nonfinite
             self._asked_metrics, self._metrics = asked, None
             self.compiled = True
 
@@ -106,14 +116,10 @@ class Compiled(Network):
             metric if isinstance(metric, (str, Mapping)) else serialize(metrics_module.get(metric))
             for metric in self._asked_metrics
         ]
-        config: dict[str, Any] = {
-            "optimizer": serialize(self.optimizer),
-            "loss": serialize(self.loss),
-            "metrics": named,
-        }
-        if self.run_eagerly:
-            config["run_eagerly"] = True
-        return config if self.batch_parts == 1 else config | {"batch_parts": self.batch_parts}
+        config: dict[str, Any] = {"optimizer": serialize(self.optimizer), "loss": serialize(self.loss)}
+        config["metrics"] = named
+        rest = {name: getattr(self, name) for name in ("run_eagerly", "batch_parts", "nonfinite")}
+        return config | {name: value for name, value in rest.items() if value != getattr(Compiled, name)}
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """Compile the model as the one was whose `get_compile_config` gave `config`."""
@@ -125,14 +131,16 @@ class Compiled(Network):
         assert self.loss is not None and self.optimizer is not None
         with charged("the state of the optimizer"):
             self.optimizer.build(self.weights)
-        return Step(self, self.loss, self.metrics, self.optimizer, self.run_eagerly, self.batch_parts)
+        action = NonFinite(self.nonfinite)
+        return Step(self, self.loss, self.metrics, self.optimizer, self.run_eagerly, self.batch_parts, action)
 
     def _step_on_batches(self) -> Step:
         """Return the step for batches that the user hands over one by one; the same as long as it is valid."""
         assert self.loss is not None and self.optimizer is not None
         with charged("the state of the optimizer"):
             self.optimizer.build(self.weights)
-        step, parts = self._step, (self.loss, self.metrics, self.optimizer, self.run_eagerly, self.batch_parts)
+        settings = self.run_eagerly, self.batch_parts, self.nonfinite
+        step, parts = self._step, (self.loss, self.metrics, self.optimizer, *settings)
         if step is None or any(one is not other for one, other in zip(parts, self._step_parts, strict=True)):
             step, self._step_parts = self._new_step(), parts
             self._step = step

@@ -66,7 +66,7 @@ class Fitting:
     def _train_epoch(self, batches: Iterator[Batch], interruption: Interruption) -> Logs:
         """Train what is left of the epoch."""
         if self.batch == 0:
-            self._step.reset()
+            self._step.reset(0)
             self._callbacks.call("on_epoch_begin", self.epoch, {})
         for batch in () if self._stops else batches:
             number = self.batch
@@ -119,7 +119,7 @@ class Fitting:
         try:
             self._restore(content.training)
             checkpoint.restore(where, self.model, content)
-            self._step.restore(content.training["means"])
+            self._step.restore(content.training["means"], self.batch)
             set_random_state(content.training["random"])
         except ValueError as error:
             raise error if str(error).startswith(where) else ValueError(f"{where}: {error}") from error

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -29,19 +29,22 @@ from gpunet.networks.network import Network
 from gpunet.ops.accumulation import accumulate_mean
 from gpunet.ops.convolution_policy import current_convolution
 from gpunet.ops.softmax import softmax
-from gpunet.ops.trace import BACKWARD, FORWARD, UPDATE, Pass, part
+from gpunet.ops.trace import BACKWARD, FORWARD, UPDATE, Pass, part, show
 from gpunet.optimizers import Optimizer
+from gpunet.parameters import Parameter
 from gpunet.training.batch_parts import PartLoss, loss_over_parts, rows_of_parts
 from gpunet.training.capture import Captures
 from gpunet.training.feeding import Batch, Inputs
 from gpunet.training.memory import Rehearsed, layout_of
+from gpunet.training.watch import NonFinite, Watch
 
 
 class Step:
     """The steps of one network under one loss, with the running means of the loss and of the metrics.
 
     `eager` runs every step as it is; else steps on a device are captured as graphs (training/capture.py). `parts` is in
-    how many parts a batch is run (training/batch_parts.py).
+    how many parts a batch is run (training/batch_parts.py). `nonfinite` says what is done where the loss or a gradient
+    of a training step is not finite (training/watch.py).
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Step:
         optimizer: Optimizer,
         eager: bool = False,
         parts: int = 1,
+        nonfinite: NonFinite = NonFinite.IGNORE,
     ) -> None:
         self._network = weakref.ref(network)  # which keeps a step, and is to be freed when it is dropped
         self.optimizer = optimizer
@@ -62,6 +66,10 @@ class Step:
         self._loss_of_logits = _from_logits(loss)
         self._captures = Captures(network.where, network.device, wanted=not eager)
         self._inputs = Inputs(network.where)
+        self._watch: Watch | None = None
+        if nonfinite is not NonFinite.IGNORE:
+            counted = (self._mean_loss, *metrics)
+            self._watch = Watch(network, optimizer, counted, self._repeat, nonfinite)
 
     @property
     def network(self) -> Network:
@@ -72,7 +80,8 @@ class Step:
 
     def train(self, batch: Batch) -> None:
         """Change the trainable parameters once, by the gradients of a batch (x, y)."""
-        self._run("train", self._train, batch)
+        with nullcontext() if self._watch is None else self._watch.step():
+            self._run("train", self._train, batch)
 
     def test(self, batch: Batch) -> None:
         """Add the loss and the metrics of a batch (x, y), and change nothing else."""
@@ -100,9 +109,25 @@ class Step:
 
     @one_blas_thread()
     def _train(self, x: Array, y: Array) -> None:
-        self.network.prepare_gradients()
         parameters = self.network.trainable_parameters
         self.optimizer.arrange(parameters)
+        apply: Callable[[Sequence[Parameter]], None] = self.optimizer.apply
+        if self._watch is not None:
+            self._watch.begin(x, y)
+            look = partial(self._watch.before_update, self._mean_loss.state_on(device_of(x)))
+            apply = partial(self.optimizer.apply, before_update=look)
+        self._compute_gradients(x, y, parameters)
+        with _on_behalf_of("optimizer", UPDATE):
+            apply(parameters)
+
+    @one_blas_thread()
+    def _repeat(self, x: Array, y: Array) -> None:
+        """Do what `train` has done for a batch, but for the update."""
+        self._compute_gradients(x, y, self.network.trainable_parameters)
+
+    def _compute_gradients(self, x: Array, y: Array, parameters: Sequence[Parameter]) -> None:
+        """Run the network and the loss, and back, which leaves the gradients in `parameters`."""
+        self.network.prepare_gradients()
         for parameter in parameters:
             parameter.gradient = None  # an interrupted step may have left some
         loss, size = self._loss_over_parts(x, y), 0
@@ -114,13 +139,12 @@ class Step:
             self._back(*self._forward(x, y, rows, loss, True))
         if size < len(x):
             self.optimizer.scale_gradients(size / len(x))
-        with _on_behalf_of("optimizer", UPDATE):
-            self.optimizer.apply(parameters)
 
     def _back(self, loss_backward: Callable[[], Array], backward: Backward) -> None:
         """Fill the gradients of all trainable parameters, but for those of penalties on weights."""
         with _on_behalf_of("loss", BACKWARD):
             dz = loss_backward()
+            show(dz)
         backward(dz)
 
     @one_blas_thread()
@@ -167,9 +191,9 @@ class Step:
             loss_backward = loss(y, y_pred, record)
             if rows.start == 0:
                 for penalty in self.optimizer.penalties():
-                    accumulate_mean(record, penalty, len(batch_y), 0)
+                    self._add_penalty(record, penalty, len(batch_y))
             for penalty in self.network.activity_losses:
-                accumulate_mean(record, penalty, len(y), 0)
+                self._add_penalty(record, penalty, len(y))
         needs_softmax = self._takes_logits and any(metric.needs_probabilities for metric in self.metrics)
         with _on_behalf_of("metrics"):
             shown = softmax(y_pred) if needs_softmax else y_pred
@@ -177,8 +201,15 @@ class Step:
                 metric.update_state(y, shown)
         return loss_backward, backward
 
-    def reset(self) -> None:
-        """Begin new means."""
+    def _add_penalty(self, record: Array, penalty: Array, samples: int) -> None:
+        accumulate_mean(record, penalty, samples, 0)
+        with part("penalty"):
+            show(penalty)
+
+    def reset(self, number: int | None = None) -> None:
+        """Begin new means; `number` is that of the next batch in its epoch, None where there are no epochs."""
+        if self._watch is not None:
+            self._watch.next_number = number
         for metric in (self._mean_loss, *self.metrics):
             metric.reset_state()
 
@@ -186,13 +217,20 @@ class Step:
         """Return the running means of the loss and of the metrics, for a checkpoint."""
         return [metric.get_state() for metric in (self._mean_loss, *self.metrics)]
 
-    def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from the running means that `state` returned."""
+    def restore(self, state: Sequence[Mapping[str, Any]], number: int) -> None:
+        """Go on from the running means that `state` returned, with batch `number` of an epoch."""
+        if self._watch is not None:
+            self._watch.next_number = number
         for metric, values in zip((self._mean_loss, *self.metrics), state, strict=True):
             metric.set_state(values, self.network.device)
 
     def results(self) -> dict[str, float]:
-        """Wait for the device and return the means so far, the loss first."""
+        """Wait for the device and return the means so far, the loss first.
+
+        FloatingPointError where a step was not finite, if that is wanted.
+        """
+        if self._watch is not None:
+            self._watch.look()
         return {metric.name: metric.result() for metric in (self._mean_loss, *self.metrics)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,21 +10,22 @@ import numpy as np
 
 from gpunet.backend.arrays import Array, assign, is_array, to_host
 from gpunet.backend.random import Stream
+from gpunet.metrics import Metric
+from gpunet.networks.network import Network
+from gpunet.optimizers import Optimizer
 from gpunet.parameters import Parameter
-from gpunet.training.trainer import Trainer
 
 
 @contextmanager
-def unchanged(model: Trainer) -> Iterator[None]:
-    """Put back, after a `with` block that trains `model`, its weights, optimizer, metrics and random streams.
+def unchanged(network: Network, optimizer: Optimizer | None, metrics: Sequence[Metric]) -> Iterator[None]:
+    """Put back, after a `with` block that trains `network`, its weights and random streams, optimizer and metrics.
 
-    The model must be built; its optimizer may be built in the block. What layers of your own keep beside weights and
+    The network must be built; its optimizer may be built in the block. What layers of your own keep beside weights and
     streams is not known here.
     """
-    restorers = [_value_of(parameter) for parameter in model.weights]
-    restorers += [_attributes_of(metric) for metric in model.metrics]
-    restorers += [_step_of(stream) for _, stream in model.named_streams()]
-    optimizer = model.optimizer
+    restorers = [_value_of(parameter) for parameter in network.weights]
+    restorers += [_attributes_of(metric) for metric in metrics]
+    restorers += [_step_of(stream) for stream in network.streams]
     before = {} if optimizer is None else {name: _copy(array) for name, array in optimizer.variables.items()}
     try:
         yield
@@ -33,7 +34,7 @@ def unchanged(model: Trainer) -> Iterator[None]:
             restore()
         for name, array in ({} if optimizer is None else optimizer.variables).items():
             assign(array, before.get(name, np.zeros(array.shape, array.dtype)))  # a slot that did not exist was 0
-        for parameter in model.weights:
+        for parameter in network.weights:
             parameter.gradient = None
 
 
