@@ -9,10 +9,13 @@ third initializer, the second dropout layer), `step` counts the draws of that ob
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 import numpy as np
 
+from gpunet import arguments
 from gpunet.backend.arrays import Array, Device, assign, device_of, to_device, to_host
 
 
@@ -110,9 +113,9 @@ def set_random_seed(seed: int) -> None:
 def check_seed(where: str, seed: int) -> int:
     """Return `seed`, an integer from 0 to 2**63 - 1; else TypeError or ValueError."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"{where}: seed must be an integer; got {seed!r}")
+        raise TypeError(f"{where}: seed must be an integer; got {arguments.shown(seed)}")
     if not 0 <= seed < _SEED_LIMIT:
-        raise ValueError(f"{where}: seed must be from 0 to 2**63 - 1; got {seed}")
+        raise ValueError(f"{where}: seed must be from 0 to 2**63 - 1; got {arguments.shown(seed)}")
     return int(seed)
 
 
@@ -124,3 +127,16 @@ def new_stream(purpose: Purpose, seed: int | None = None) -> Stream:
         number = _state.counts[purpose]
         _state.counts[purpose] = number + 1
         return Stream(_state.seed, int(purpose) + 256 * number)
+
+
+@contextmanager
+def undone_on_error() -> Iterator[None]:
+    """If a `with` block fails, forget that streams were made in it: the next ones are those it would have had."""
+    with _state.lock:
+        before = dict(_state.counts)
+    try:
+        yield
+    except BaseException:
+        with _state.lock:
+            _state.counts = before
+        raise

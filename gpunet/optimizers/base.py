@@ -50,7 +50,7 @@ class Optimizer(ABC):
         name: str | None = None,
     ) -> None:
         where = type(self).__name__
-        self.name = name or snake_case(where)
+        self.name = arguments.text(where, "name", name, snake_case(where))
         rate = arguments.real(where, "learning_rate", learning_rate, minimum=0)
         self.weight_decay = None if weight_decay is None else arguments.real(where, "weight_decay", weight_decay, 0)
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}

@@ -12,6 +12,7 @@ import numpy as np
 
 from gpunet import arguments
 from gpunet.backend.arrays import CPU, HostArray, Shape, contiguous, device_of, is_array, to_host
+from gpunet.backend.random import undone_on_error
 from gpunet.backend.streaming import Layout
 from gpunet.losses import Loss
 from gpunet.training import samples as sets
@@ -87,7 +88,12 @@ class Intake(Compiled):
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             got = f"{len(data)} of them" if isinstance(data, (tuple, list)) else "one object"
             raise ValueError(f"{where} must be a pair (x, y); got {got}")
-        return self._samples(where, *data)
+        try:
+            return self._samples(where, *data)
+        except ValueError as error:
+            if str(error).startswith(where):
+                raise
+            raise ValueError(f"{where}: {error}") from error  # a layer's complaint about its input
 
     def _evaluated(self, where: str, samples: Samples, batching: Batching) -> Feed:
         """Return the first batches of `samples`, in order."""
@@ -188,10 +194,11 @@ class Intake(Compiled):
 
     @contextmanager
     def _as_it_was_on_error(self) -> Iterator[None]:
-        """Forget what was built inside the `with` block if the block fails."""
+        """Forget what was built inside the `with` block, and its random streams, if the block fails."""
         was_built = self.built
         try:
-            yield
+            with undone_on_error():
+                yield
         except BaseException:
             if self.built and not was_built:
                 self.forget_build()
