@@ -66,6 +66,10 @@ class Optimizer(ABC):
         self._undecayed: tuple[frozenset[str], tuple[str, ...]] = (frozenset(), ())
         self.built = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy takes over: the slots, but not how they lie side by side, which it arranges anew."""
+        return vars(self) | {"_groups": []}
+
     def exclude_from_weight_decay(
         self, var_list: Iterable[Parameter] | None = None, var_names: Iterable[str] | None = None
     ) -> None:
