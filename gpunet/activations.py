@@ -135,7 +135,7 @@ def get(identifier: ActivationLike, where: str = "activations.get") -> Activatio
     if isinstance(identifier, partial) and identifier.func in _FUNCTIONS.values():
         return _with_all_arguments(identifier, where)
     if not callable(identifier) or isinstance(identifier, type):
-        raise TypeError(f"{where}: activation must be a name or a function; got {identifier!r}")
+        raise TypeError(f"{where}: activation must be a name or a function; got {arguments.shown(identifier)}")
     return identifier
 
 
@@ -235,7 +235,7 @@ def _from_config(config: Mapping[str, Any], where: str) -> ActivationFunction:
         function: ActivationFunction = identifiers.deserialize_function(f"{where}: activation", config)
         return function
     if not {"class_name", "config"} <= set(config):
-        raise ValueError(f"{where}: activation must have 'class_name' and 'config'; got {config!r}")
+        raise ValueError(f"{where}: activation must have 'class_name' and 'config'; got {arguments.shown(config)}")
     return get(partial(get(config["class_name"], where), **config["config"]), where)
 
 

@@ -66,11 +66,9 @@ class NormConstraint(Constraint):
 
     def __init__(self, axis: int | Sequence[int], minimum: float, maximum: float, rate: float = 1.0) -> None:
         where = type(self).__name__
-        axes = axis if isinstance(axis, Sequence) and not isinstance(axis, str) else (axis,)
-        for number in axes:
-            arguments.integer(where, "axis", number, minimum=-(2**31))
-        self.axis = list(axis) if isinstance(axis, Sequence) else axis
-        self._axes = tuple(int(number) for number in axes)
+        several = isinstance(axis, Sequence) and not isinstance(axis, (str, bytes))
+        self._axes = arguments.integers(where, "axis", axis if several else (axis,), minimum=-(2**31))
+        self.axis = list(self._axes) if several else self._axes[0]
         self._limits = (minimum, maximum, rate)
 
     def apply(self, w: Array) -> None:
@@ -121,7 +119,9 @@ class MinMaxNorm(NormConstraint):
         self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: int | Sequence[int] = 0
     ) -> None:
         self.min_value = arguments.real("MinMaxNorm", "min_value", min_value, minimum=0)
-        self.max_value = arguments.real("MinMaxNorm", "max_value", max_value, minimum=self.min_value)
+        self.max_value = arguments.real("MinMaxNorm", "max_value", max_value, minimum=0)
+        if self.max_value < self.min_value:
+            raise ValueError(f"MinMaxNorm: max_value must be at least min_value, {min_value!r}; got {max_value!r}")
         self.rate = arguments.real("MinMaxNorm", "rate", rate, minimum=0, maximum=1)
         super().__init__(axis, self.min_value, self.max_value, self.rate)
 

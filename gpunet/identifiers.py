@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeGuard, TypeVar
 
+from gpunet import arguments
+
 T = TypeVar("T")
 
 _FUNCTION = "function"  # the class name of own functions in configurations
@@ -49,25 +51,34 @@ def resolve(where: str, identifier: Any, base: type[T], choices: Mapping[str, ty
     if isinstance(identifier, base):
         return identifier
     if isinstance(identifier, type) and issubclass(identifier, base):
-        return identifier()
+        return _made(where, identifier, {})
     if isinstance(identifier, str):
-        return _choose(where, identifier, base, choices)()
+        return _made(where, _choose(where, identifier, base, choices), {})
     if isinstance(identifier, Mapping) and {"class_name", "config"} <= set(identifier):
-        return _choose(where, identifier["class_name"], base, choices)(**identifier["config"])
-    raise TypeError(f"{where} must be a name or a {base.__name__}; got {identifier!r}")
+        return _made(where, _choose(where, identifier["class_name"], base, choices), identifier["config"])
+    raise TypeError(f"{where} must be a name or a {base.__name__}; got {arguments.shown(identifier)}")
+
+
+def _made(where: str, cls: type[T], config: Any) -> T:
+    """Return cls(**config); errors say what it was for."""
+    if not isinstance(config, Mapping) or not all(isinstance(name, str) for name in config):
+        raise TypeError(f"{where} must have a dict of arguments as 'config'; got {arguments.shown(config)}")
+    try:
+        return cls(**config)
+    except TypeError as error:
+        raise TypeError(f"{where} cannot be made: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{where} cannot be made: {error}") from error
 
 
 def _choose(where: str, name: str, base: type[T], choices: Mapping[str, type[T]]) -> type[T]:
-    custom = custom_object(name)
+    custom = custom_object(name) if isinstance(name, str) else None
     if isinstance(custom, type) and issubclass(custom, base):
         return custom
-    for cls in choices.values():
-        if cls.__name__ == name:
-            return cls
-    try:
-        return choices[name]
-    except KeyError:
-        raise ValueError(f"{where} must be one of {', '.join(map(repr, sorted(choices)))}; got {name!r}") from None
+    named = {cls.__name__: cls for cls in choices.values()} | dict(choices)
+    if not isinstance(name, str) or name not in named:
+        raise ValueError(f"{where} must be one of {', '.join(map(repr, sorted(choices)))}; got {arguments.shown(name)}")
+    return named[name]
 
 
 def serialize(instance: Any) -> dict[str, Any] | None:
@@ -95,7 +106,7 @@ def deserialize_function(where: str, config: Mapping[str, Any]) -> Callable[...,
     function: Callable[..., Any] | None = custom_object(name) if isinstance(name, str) else None
     if not callable(function):
         raise ValueError(
-            f"{where} must be an own function that is known here; got {name!r}; "
+            f"{where} must be an own function that is known here; got {arguments.shown(name)}; "
             f"pass custom_objects={{{name!r}: the function}}"
         )
     return function

@@ -29,6 +29,7 @@ from gpunet.default_dtype import floatx
 # The standard deviation of a standard normal variable that is kept from -2 to 2.
 TRUNCATED_STDDEV = 0.87962566103423978
 
+_MOST_AXES = 64  # of a NumPy array
 _MODES = ("fan_in", "fan_out", "fan_avg")
 _DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform")
 
@@ -55,7 +56,7 @@ class Initializer(ABC):
 
     def _check(self, shape: Sequence[int], dtype: npt.DTypeLike | None) -> tuple[Shape, np.dtype[Any]]:
         dtype = floatx() if dtype is None else dtype
-        return arguments.shape(self._where, "shape", shape), arguments.floating(self._where, dtype)
+        return arguments.integers(self._where, "shape", shape), arguments.floating(self._where, dtype)
 
 
 class Constant(Initializer):
@@ -135,7 +136,9 @@ class RandomUniform(RandomInitializer):
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None) -> None:
         self.minval = arguments.real(self._where, "minval", minval)
-        self.maxval = arguments.real(self._where, "maxval", maxval, minimum=self.minval)
+        self.maxval = arguments.real(self._where, "maxval", maxval)
+        if self.maxval < self.minval:
+            raise ValueError(f"{self._where}: maxval must be at least minval, {minval!r}; got {maxval!r}")
         super().__init__(seed)
 
     def _draw(self, shape: Shape, random: np.random.Generator) -> HostArray:
@@ -166,11 +169,15 @@ class VarianceScaling(RandomInitializer):
         if self.scale <= 0:
             raise ValueError(f"{self._where}: scale must be above 0; got {scale}")
         self.mode = arguments.choice(self._where, "mode", mode, _MODES)
-        distribution = "truncated_normal" if str(distribution).lower() == "normal" else str(distribution).lower()
-        self.distribution = arguments.choice(self._where, "distribution", distribution, _DISTRIBUTIONS)
-        self.input_axes = None if input_axes is None else list(input_axes)
-        self.output_axes = None if output_axes is None else list(output_axes)
+        given = distribution.lower() if isinstance(distribution, str) else distribution
+        given = "truncated_normal" if isinstance(given, str) and given == "normal" else given
+        self.distribution = arguments.choice(self._where, "distribution", given, _DISTRIBUTIONS)
+        self.input_axes = None if input_axes is None else self._axes("input_axes", input_axes)
+        self.output_axes = None if output_axes is None else self._axes("output_axes", output_axes)
         super().__init__(seed)
+
+    def _axes(self, name: str, axes: Sequence[int]) -> list[int]:
+        return list(arguments.integers(self._where, name, axes, minimum=-_MOST_AXES))
 
     def _draw(self, shape: Shape, random: np.random.Generator) -> HostArray:
         fan_in, fan_out = compute_fans(shape, self.input_axes, self.output_axes)

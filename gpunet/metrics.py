@@ -37,8 +37,9 @@ class Metric:
     _parts: ClassVar[int] = 1
 
     def __init__(self, name: str | None = None, dtype: npt.DTypeLike | None = None) -> None:
-        self.name = name or identifiers.snake_case(type(self).__name__)
-        self.dtype = arguments.floating(type(self).__name__, floatx() if dtype is None else dtype).name
+        where = type(self).__name__
+        self.name = arguments.text(where, "name", name, identifiers.snake_case(where))
+        self.dtype = arguments.floating(where, floatx() if dtype is None else dtype).name
         # float64 (_parts, 2): totals and counts, on the device of the first update; see ops/accumulation.py.
         self._state: Array | None = None
 

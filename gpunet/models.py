@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gpunet import arguments
 from gpunet.identifiers import custom_object_scope
 from gpunet.inspection.inspected import Inspected
 from gpunet.layers.loading import weights_from_file
@@ -48,8 +49,9 @@ class Sequential(Inspected, SequentialNetwork):
         where = f"{self.where}.load_weights"
         if not self.built:
             raise ValueError(f"{where}: the model must be built; call build(input_shape), or fit it")
-        weights = model_file.read_weights(where, filepath)
-        checkpoint.check_weights(f"{where}: {os.fspath(filepath)}", self, weights)
+        path = arguments.path(where, "filepath", filepath)
+        weights = model_file.read_weights(where, path)
+        checkpoint.check_weights(f"{where}: {path}", self, weights)
         checkpoint.set_weights(self, weights)
 
     def _target(self, method: str, filepath: str | os.PathLike[str], overwrite: bool) -> Path:
@@ -57,9 +59,10 @@ class Sequential(Inspected, SequentialNetwork):
         where = f"{self.where}.{method}"
         if not self.built:
             raise ValueError(f"{where}: the model must be built; call build(input_shape), or fit it")
-        if not overwrite and Path(filepath).exists():
-            raise FileExistsError(f"{where}: filepath must be free with overwrite=False; got {os.fspath(filepath)}")
-        return Path(filepath)
+        path = Path(arguments.path(where, "filepath", filepath))
+        if not arguments.boolean(where, "overwrite", overwrite) and path.exists():
+            raise FileExistsError(f"{where}: filepath must be free with overwrite=False; got {path}")
+        return path
 
 
 def load_model(filepath: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
@@ -69,8 +72,9 @@ def load_model(filepath: str | os.PathLike[str], custom_objects: Mapping[str, An
     layers, initializers, …) and own functions by name: nothing in the file is executed. ValueError, naming the file, if
     it is damaged or of something else.
     """
-    where = f"load_model: {os.fspath(filepath)}"
-    content = model_file.read("load_model", filepath)
+    path = arguments.path("load_model", "filepath", filepath)
+    where = f"load_model: {path}"
+    content = model_file.read("load_model", path)
     architecture = content.architecture
     if architecture.get("class_name") != Sequential.__name__:
         raise ValueError(f"{where}: the architecture must be a Sequential; got {architecture.get('class_name')!r}")

@@ -62,6 +62,10 @@ class Parameter:
             changes.note(f"Parameter.{name}")
         super().__setattr__(name, value)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy takes over: all but the gradient and its place."""
+        return vars(self) | {"gradient": None, "gradient_space": None}
+
     @property
     def shape(self) -> Shape:
         return self.value.shape

@@ -112,7 +112,7 @@ def get(identifier: Any, where: str = "regularizer") -> Regularizer | None:
     """
     if identifier is None:
         return None
-    if identifier == "l1_l2":
+    if isinstance(identifier, str) and identifier == "l1_l2":
         return L1L2(l1=0.01, l2=0.01)
     return identifiers.resolve(where, identifier, Regularizer, _CHOICES)  # type: ignore[type-abstract]
 

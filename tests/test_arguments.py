@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,14 @@ def test_integer_below_its_minimum() -> None:
     assert arguments.integer("fit", "epochs", 0, minimum=0) == 0
     with _refuses(ValueError, "Dense: units must be at least 1; got 0"):
         arguments.integer("Dense", "units", 0)
+    with _refuses(ValueError, "Dense: units must be at least 1; got an object of int"):
+        arguments.integer("Dense", "units", -(10**5000))
+
+
+def test_integer_beyond_64_bits() -> None:
+    assert arguments.integer("fit", "epochs", 2**63 - 1) == 2**63 - 1
+    with _refuses(ValueError, "fit: epochs must be at most 2**63 - 1; got 9223372036854775808"):
+        arguments.integer("fit", "epochs", 2**63)
 
 
 @pytest.mark.parametrize("value", [0, 0.5, 1, np.float32(0.25), np.int32(1)])
@@ -88,14 +97,14 @@ def test_pair_refuses() -> None:
         arguments.pair("Conv2D", "strides", "33")
 
 
-def test_shape() -> None:
-    assert arguments.shape("Reshape", "target_shape", [2, np.int64(3)]) == (2, 3)
+def test_integers() -> None:
+    assert arguments.integers("Reshape", "target_shape", [2, np.int64(3)]) == (2, 3)
     with _refuses(TypeError, "Input: shape must be a tuple of integers; got 4"):
-        arguments.shape("Input", "shape", 4)
+        arguments.integers("Input", "shape", 4)
     with _refuses(TypeError, "Input: shape must be a tuple of integers; got '12'"):
-        arguments.shape("Input", "shape", "12")
+        arguments.integers("Input", "shape", "12")
     with _refuses(ValueError, "Input: shape must be at least 1; got 0"):
-        arguments.shape("Input", "shape", (3, 0))
+        arguments.integers("Input", "shape", (3, 0))
 
 
 def test_choice() -> None:
@@ -158,3 +167,42 @@ def test_resolve_lists_the_valid_names() -> None:
 )
 def test_snake_case(name: str, expected: str) -> None:
     assert identifiers.snake_case(name) == expected
+
+
+def test_text_and_paths() -> None:
+    assert [arguments.text("Loss", "name", value, "loss") for value in ("a", "", None)] == ["a", "loss", "loss"]
+    with _refuses(TypeError, "Loss: name must be a string; got 3"):
+        arguments.text("Loss", "name", 3, "loss")
+    assert arguments.path("CSVLogger", "filename", Path("a/b")) == str(Path("a/b"))
+    for value in (b"x", None, 3):
+        with _refuses(TypeError, f"CSVLogger: filename must be a path; got {value!r}"):
+            arguments.path("CSVLogger", "filename", value)
+
+
+def test_members() -> None:
+    for value in ([1, 2], (1, 2), iter([1, 2]), np.array([1, 2])):
+        assert arguments.members("fit", "callbacks", value, "a list") == (1, 2)
+    for other in ("ab", b"ab", {1: 2}, {1, 2}, 3, None, np.array(1)):
+        with _refuses(TypeError, f"fit: callbacks must be a list; got {other!r}"):
+            arguments.members("fit", "callbacks", other, "a list")
+
+
+def test_numbers_that_are_none() -> None:
+    for value in ("1", [0.5], np.zeros(1), np.array("1"), np.array(True), int, 1j, np.complex64(1)):
+        with _refuses(TypeError, f"SGD: momentum must be a number; got {value!r}"):
+            arguments.real("SGD", "momentum", value)
+    assert arguments.real("SGD", "momentum", np.array(0.5)) == 0.5
+    with pytest.raises(ValueError, match="momentum must be finite"):
+        arguments.real("SGD", "momentum", 10**400)
+
+
+def test_values_that_are_long_or_cannot_be_shown() -> None:
+    class Silent:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    assert arguments.shown([1, "a"]) == "[1, 'a']"
+    assert arguments.shown("a" * 1000) == "'" + "a" * 299 + "…"
+    assert arguments.shown(Silent()) == "an object of Silent"
+    with _refuses(TypeError, "Dense: units must be an integer; got an object of Silent"):
+        arguments.integer("Dense", "units", Silent())

@@ -136,7 +136,7 @@ def test_bad_arguments_are_refused(device: Device) -> None:
         constraints.UnitNorm(axis=0.5)
     with pytest.raises(ValueError, match="MaxNorm: max_value must be finite and at least 0; got -1"):
         constraints.MaxNorm(-1)
-    with pytest.raises(ValueError, match="MinMaxNorm: max_value must be finite and at least 2; got 1"):
+    with pytest.raises(ValueError, match="MinMaxNorm: max_value must be at least min_value, 2; got 1"):
         constraints.MinMaxNorm(2, 1)
     with pytest.raises(ValueError, match="MinMaxNorm: rate must be from 0 to 1; got 2"):
         constraints.MinMaxNorm(rate=2)

@@ -272,7 +272,7 @@ def _itself() -> None:
             ValueError,
             "got a second 'd'; pass name=",
         ),
-        (lambda: SequentialNetwork([Dense]), TypeError, "layer must be a Layer or an Input; got <class"),
+        (lambda: SequentialNetwork([Dense]), TypeError, "layers must be Layers, after an Input or none; got <class"),
         (lambda: SequentialNetwork(Dense(3)), TypeError, "layers must be a list of layers; got <Dense"),
         (lambda: SequentialNetwork([Dense(3), Input((2,))]), ValueError, "Input must come first"),
         (lambda: SequentialNetwork([Input((3,)), Input((2,))]), ValueError, r"once; got it after \(None, 3\)"),

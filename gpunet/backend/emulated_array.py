@@ -72,6 +72,11 @@ class EmulatedArray(np.ndarray[Any, Any]):
         run = partial(super().copy, *args, **kwargs)
         return _noted(run(), run)
 
+    def __deepcopy__(self, memo: dict[int, Any] | None) -> EmulatedArray:
+        copied = empty_emulated(self.shape, self.dtype)  # which begins where kernels may load vectors
+        np.copyto(np.asarray(copied), self.get())
+        return copied
+
     def get(self) -> npt.NDArray[Any]:
         """Return a copy on the host, as CuPy's `get` does."""
         recording.refuse("the host reads the device")

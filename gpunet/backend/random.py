@@ -15,7 +15,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from gpunet import changes
+from gpunet import arguments, changes
 from gpunet.backend.arrays import Array, Device, assign, device_of, to_device, to_host
 from gpunet.backend.locks import Lock
 
@@ -164,9 +164,9 @@ def set_random_state(values: Mapping[str, int]) -> None:
 def check_seed(where: str, seed: int) -> int:
     """Return `seed`, an integer from 0 to 2**63 - 1; else TypeError or ValueError."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"{where}: seed must be an integer; got {seed!r}")
+        raise TypeError(f"{where}: seed must be an integer; got {arguments.shown(seed)}")
     if not 0 <= seed < _SEED_LIMIT:
-        raise ValueError(f"{where}: seed must be from 0 to 2**63 - 1; got {seed}")
+        raise ValueError(f"{where}: seed must be from 0 to 2**63 - 1; got {arguments.shown(seed)}")
     return int(seed)
 
 
@@ -179,3 +179,17 @@ def new_stream(purpose: Purpose, seed: int | None = None) -> Stream:
         number = state.counts[purpose]
         state.counts[purpose] = number + 1
         return Stream(state.seed, int(purpose) + 256 * number)
+
+
+@contextmanager
+def undone_on_error() -> Iterator[None]:
+    """If a `with` block fails, forget that streams were made in it: the next ones are those it would have had."""
+    state = _local.get() or _state
+    with state.lock:
+        before = dict(state.counts)
+    try:
+        yield
+    except BaseException:
+        with state.lock:
+            state.counts = before
+        raise

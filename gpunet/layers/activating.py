@@ -21,7 +21,12 @@ def get(owner: Layer, activation: ActivationArgument) -> ActivationFunction | La
     ValueError lists the valid names for an unknown one.
     """
     if isinstance(activation, Mapping) and _describes_layer(activation):
-        activation = serialization.deserialize(activation)
+        try:
+            activation = serialization.deserialize(activation)
+        except TypeError as error:
+            raise TypeError(f"{owner.where}: activation cannot be made: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{owner.where}: activation cannot be made: {error}") from error
     if not isinstance(activation, Layer):
         return activations.get(activation, owner.where)
     if activation.dtype != owner.dtype:

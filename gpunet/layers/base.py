@@ -29,7 +29,7 @@ from typing import Any, Self, TypeAlias, TypedDict
 
 import numpy as np
 
-from gpunet import activations, identifiers, regularizers
+from gpunet import activations, arguments, identifiers, regularizers
 from gpunet.backend.arrays import CPU, Array, contiguous, device_of, to_device, to_host, zeros
 from gpunet.backend.devices import current_device
 from gpunet.backend.interrupts import undisturbed
@@ -117,7 +117,8 @@ class Layer(LayerState):
             raise TypeError(f"{where}: arguments must be among {known}; got {', '.join(unknown)}")
         super().__init__(name, dtype, trainable)
         self.activity_regularizer = regularizers.get(activity_regularizer, f"{where}: activity_regularizer")
-        input_shape = input_shape if input_dim is None else (input_dim,)
+        if input_dim is not None:
+            input_shape = (arguments.integer(where, "input_dim", input_dim),)
         self.input_shape_argument = None if input_shape is None else dims(where, "input_shape", input_shape)
         self.needs_input_gradient = True  # a model sets it False for layers below which nothing is trained
         self._activity_losses: list[Array] = []

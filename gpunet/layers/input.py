@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from gpunet import arguments
 from gpunet.backend.arrays import Array
 from gpunet.default_dtype import floatx
@@ -32,7 +30,8 @@ class InputLayer(Layer):
         super().__init__(name=name, dtype=given if given in ("float32", "float64") else None)
         self.input_dtype = given
         if (shape is None) == (batch_shape is None):
-            raise ValueError(f"{where}: either shape or batch_shape must be given; got {shape} and {batch_shape}")
+            shapes = f"{arguments.shown(shape)} and {arguments.shown(batch_shape)}"
+            raise ValueError(f"{where}: either shape or batch_shape must be given; got {shapes}")
         if shape is not None:
             batch = None if batch_size is None else arguments.integer(where, "batch_size", batch_size)
             self.batch_shape: Dims = (batch, *dims(where, "shape", shape))
@@ -93,11 +92,9 @@ def Input(  # noqa: N802 — Keras's name
 
 
 def _dtype(where: str, dtype: Any) -> str:
-    given: np.dtype[Any] | None
-    try:
-        given = np.dtype(dtype)
-    except TypeError:
-        given = None
-    if given is None or given.kind not in "biuf":
-        raise TypeError(f"{where}: dtype must be that of real numbers, such as 'float32' or 'uint8'; got {dtype!r}")
+    given = arguments.dtype_of(dtype)
+    if given.kind not in "biuf":
+        raise TypeError(
+            f"{where}: dtype must be that of real numbers, such as 'float32' or 'uint8'; got {arguments.shown(dtype)}"
+        )
     return given.name

@@ -53,9 +53,7 @@ class Reshape(_View):
 
     def __init__(self, target_shape: Sequence[int], **kwargs: Unpack[LayerArguments]) -> None:
         super().__init__(**kwargs)
-        if isinstance(target_shape, str) or not isinstance(target_shape, Sequence):
-            raise TypeError(f"{self.where}: target_shape must be a tuple of integers; got {target_shape!r}")
-        sizes = tuple(arguments.integer(self.where, "target_shape", size, minimum=-1) for size in target_shape)
+        sizes = arguments.integers(self.where, "target_shape", target_shape, minimum=-1)
         if 0 in sizes or sizes.count(-1) > 1:
             raise ValueError(
                 f"{self.where}: target_shape must have sizes of at least 1, and one -1 at most; got {sizes}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpunet import identifiers, layers
+from gpunet import arguments, identifiers, layers
 from gpunet.layers.base import Layer
 
 
@@ -21,13 +21,15 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     ValueError for a class that is in neither.
     """
     if not isinstance(config, Mapping) or not {"class_name", "config"} <= set(config):
-        raise ValueError(f"layer: configuration must have 'class_name' and 'config'; got {config!r}")
+        raise ValueError(f"layer: configuration must have 'class_name' and 'config'; got {arguments.shown(config)}")
     name = config["class_name"]
     with identifiers.custom_object_scope(custom_objects):
-        cls = identifiers.custom_object(name) or (getattr(layers, name) if name in layers.__all__ else None)
+        known = isinstance(name, str) and name in layers.__all__
+        custom = identifiers.custom_object(name) if isinstance(name, str) else None
+        cls = custom or (getattr(layers, name) if known else None)
         if not (isinstance(cls, type) and issubclass(cls, Layer)):
             raise ValueError(
                 f"layer: class_name must be one of {', '.join(layers.__all__)} or be given in custom_objects; "
-                f"got {name!r}; pass custom_objects={{{name!r}: the class}}"
+                f"got {arguments.shown(name)}; pass custom_objects={{{name!r}: the class}}"
             )
         return cls.from_config(config["config"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from gpunet import arguments
@@ -15,9 +14,8 @@ PADDINGS = ("valid", "same")
 
 def dims(where: str, name: str, value: Any) -> Dims:
     """Return `value`, a sequence of integers of at least 1 and of Nones, as a tuple; TypeError or ValueError else."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"{where}: {name} must be a tuple of integers, such as (None, 16); got {value!r}")
-    return tuple(None if size is None else arguments.integer(where, name, size) for size in value)
+    sizes = arguments.members(where, name, value, "a tuple of integers, such as (None, 16)")
+    return tuple(None if size is None else arguments.integer(where, name, size) for size in sizes)
 
 
 def fits(shape: Dims, expected: Dims) -> bool:
@@ -38,9 +36,10 @@ def images(where: str, shape: Dims, channels: int | None = None) -> None:
 def channels_last(where: str, data_format: str | None) -> str:
     """Return 'channels_last', which None is too; ValueError for any other order of the axes."""
     given = data_format.lower() if isinstance(data_format, str) else data_format
-    if given not in (None, CHANNELS_LAST):
-        hint = "; move the channels with numpy.moveaxis(x, 1, -1)" if given == "channels_first" else ""
-        raise ValueError(f"{where}: data_format must be 'channels_last'; got {data_format!r}{hint}")
+    if given is not None and not (isinstance(given, str) and given == CHANNELS_LAST):
+        first = isinstance(given, str) and given == "channels_first"
+        hint = "; move the channels with numpy.moveaxis(x, 1, -1)" if first else ""
+        raise ValueError(f"{where}: data_format must be 'channels_last'; got {arguments.shown(data_format)}{hint}")
     return CHANNELS_LAST
 
 

@@ -33,7 +33,7 @@ class LayerState:
     def __init__(self, name: str | None, dtype: Any, trainable: bool) -> None:
         where = type(self).__name__
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
-            raise ValueError(f"{where}: name must be a string without '/'; got {name!r}")
+            raise ValueError(f"{where}: name must be a string without '/'; got {arguments.shown(name)}")
         self._dtype: str = arguments.floating(where, floatx() if dtype is None else dtype).name
         self._trainable = arguments.boolean(where, "trainable", trainable)
         self._name = auto_name(where) if name is None else name
@@ -165,7 +165,7 @@ class LayerState:
             name = next(name for name in _numbered("weight") if name not in taken)
         elif name in taken:
             raise ValueError(f"{self.where}: name of a weight must be unique in its layer; got {name!r} twice")
-        shape = arguments.shape(self.where, f"shape of {name}", shape)
+        shape = arguments.integers(self.where, f"shape of {name}", shape)
         kind = arguments.floating(self.where, self.dtype if dtype is None else dtype)
         try:
             value = self._initial_value(name, shape, initializer, kind)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gpunet import identifiers
+from gpunet import arguments, identifiers
 from gpunet.backend.arrays import Array
 from gpunet.losses.base import Loss
 from gpunet.losses.categorical import CategoricalCrossentropy, SparseCategoricalCrossentropy
@@ -95,8 +95,8 @@ def get(identifier: Any, where: str = "losses.get: identifier") -> Loss:
     if callable(identifier) and not isinstance(identifier, (type, Loss)):
         if identifier not in _FUNCTIONS:
             raise TypeError(
-                f"{where} must be a name or a Loss; got {identifier!r}; a function has no gradient here: derive a "
-                f"class from gpunet.losses.Loss"
+                f"{where} must be a name or a Loss; got {arguments.shown(identifier)}; "
+                f"a function has no gradient here: derive a class from gpunet.losses.Loss"
             )
         return _FUNCTIONS[identifier]()
     return identifiers.resolve(where, identifier, Loss, _CHOICES)  # type: ignore[type-abstract]

@@ -46,7 +46,7 @@ class Loss(ABC):
         self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: npt.DTypeLike | None = None
     ) -> None:
         where = type(self).__name__
-        self.name = name or snake_case(where)
+        self.name = arguments.text(where, "name", name, snake_case(where))
         self.reduction = arguments.choice(where, "reduction", reduction, REDUCTIONS)
         self.dtype = None if dtype is None else arguments.floating(where, dtype)
 
@@ -158,8 +158,8 @@ class CrossEntropy(Loss):
         super().__init__(name, reduction, dtype)
         where = type(self).__name__
         self.from_logits = arguments.boolean(where, "from_logits", from_logits)
-        if axis != -1:
-            raise ValueError(f"{where}: axis must be -1, the last one; got {axis!r}")
+        if arguments.integer(where, "axis", axis, minimum=-(2**63)) != -1:
+            raise ValueError(f"{where}: axis must be -1, the last one; got {arguments.shown(axis)}")
         self.axis = -1
 
     def with_logits(self) -> Self:

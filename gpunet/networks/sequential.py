@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
+from gpunet import arguments
 from gpunet.backend.devices import device
 from gpunet.backend.interrupts import undisturbed
 from gpunet.identifiers import custom_object_scope
@@ -31,9 +32,12 @@ class SequentialNetwork(Network):
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
         self._input_comes_from_build = False
-        if isinstance(layers, Layer) or not isinstance(layers, Iterable | None):
-            raise TypeError(f"{self.where}: layers must be a list of layers; got {layers!r}")
-        for layer in layers or ():
+        given = () if layers is None else arguments.members(self.where, "layers", layers, "a list of layers")
+        for layer in given:
+            if not isinstance(layer, (Layer, InputTensor)):
+                raise TypeError(
+                    f"{self.where}: layers must be Layers, after an Input or none; got {arguments.shown(layer)}"
+                )
             self.add(layer)
 
     def add(self, layer: Layer | InputTensor) -> None:
@@ -45,7 +49,7 @@ class SequentialNetwork(Network):
         if isinstance(layer, InputTensor):
             layer = layer.layer
         if not isinstance(layer, Layer):
-            raise TypeError(f"{self.where}: layer must be a Layer or an Input; got {layer!r}")
+            raise TypeError(f"{self.where}: layer must be a Layer or an Input; got {arguments.shown(layer)}")
         if isinstance(layer, InputLayer):
             self._add_input(layer)
             return

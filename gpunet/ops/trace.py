@@ -73,6 +73,13 @@ class Observer:
         """Call an op."""
         return function(*args, **kwargs)
 
+    def layer(self, name: str, run: Callable[..., Forward], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Forward:
+        """Run a layer, which gives (y, backward); what either gives is seen."""
+        with self.at(name, FORWARD, is_layer=True):
+            y, backward = run(*args, **kwargs)
+            self.see(y)
+        return y, _traced_backward(name, backward)
+
     def see(self, array: Array | None) -> None:
         """Take note of what the layer at this place gave, y or dx, or of a result of another part of the step."""
 
@@ -237,12 +244,7 @@ def layer(
 ) -> tuple[Array, Backward]:
     """Return run(*args), which is (y, backward), with the ops of both charged to layer `name`."""
     observer = _active.get()
-    if observer is None:
-        return run(*args, **kwargs)
-    with observer.at(name, FORWARD, is_layer=True):
-        y, backward = run(*args, **kwargs)
-        observer.see(y)
-    return y, _traced_backward(name, backward)
+    return run(*args, **kwargs) if observer is None else observer.layer(name, run, args, kwargs)
 
 
 def _traced_backward(name: str, backward: Backward) -> Backward:

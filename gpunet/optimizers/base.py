@@ -54,7 +54,7 @@ class Optimizer(ABC):
         name: str | None = None,
     ) -> None:
         where = type(self).__name__
-        self.name = name or snake_case(where)
+        self.name = arguments.text(where, "name", name, snake_case(where))
         rate = arguments.real(where, "learning_rate", learning_rate, minimum=0)
         self.weight_decay = None if weight_decay is None else arguments.real(where, "weight_decay", weight_decay, 0)
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
@@ -69,6 +69,10 @@ class Optimizer(ABC):
         self._slots: dict[str, dict[str, Array]] = {}  # by the parameter's path, then by the slot's name
         self._undecayed: tuple[frozenset[str], tuple[str, ...]] = (frozenset(), ())
         self.built = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy takes over: the slots, but not how they lie side by side, which it arranges anew."""
+        return vars(self) | {"_groups": []}
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[Parameter] | None = None, var_names: Iterable[str] | None = None

@@ -49,10 +49,11 @@ class BackupAndRestore(Callback):
         delete_checkpoint: bool = True,
     ) -> None:
         where = "BackupAndRestore"
-        if not isinstance(backup_dir, (str, os.PathLike)) or not os.fspath(backup_dir):
-            raise ValueError(f"{where}: backup_dir must name a folder; got {backup_dir!r}")
+        if not arguments.path(where, "backup_dir", backup_dir):
+            raise ValueError(f"{where}: backup_dir must name a folder; got ''")
         self.backup_dir = Path(backup_dir)
-        self.save_freq = save_freq if save_freq == "epoch" else arguments.integer(where, "save_freq", save_freq)
+        is_epoch = isinstance(save_freq, str) and save_freq == "epoch"
+        self.save_freq = "epoch" if is_epoch else arguments.integer(where, "save_freq", save_freq)
         self.double_checkpoint = arguments.boolean(where, "double_checkpoint", double_checkpoint)
         self.delete_checkpoint = arguments.boolean(where, "delete_checkpoint", delete_checkpoint)
         self._where = where

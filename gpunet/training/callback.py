@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from gpunet import arguments
+
 Logs: TypeAlias = dict[str, Any]
 
 
@@ -142,8 +144,12 @@ def check_callbacks(where: str, callbacks: Callback | Iterable[Callback] | None)
     """Return one callback or several as a list; TypeError for anything that is not a Callback."""
     if callbacks is None:
         return []
-    given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    if isinstance(callbacks, Callback):
+        return [callbacks]
+    given = arguments.members(where, "callbacks", callbacks, "a Callback or a list of them")
     for callback in given:
         if not isinstance(callback, Callback):
-            raise TypeError(f"{where}: callbacks must be instances of gpunet.callbacks.Callback; got {callback!r}")
-    return given
+            raise TypeError(
+                f"{where}: callbacks must be instances of gpunet.callbacks.Callback; got {arguments.shown(callback)}"
+            )
+    return list(given)

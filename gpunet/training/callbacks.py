@@ -31,6 +31,8 @@ class LambdaCallback(Callback):
         for hook, function in functions.items():
             if hook not in _HOOKS:
                 raise TypeError(f"LambdaCallback: a hook must be one of {', '.join(_HOOKS)}; got {hook!r}")
+            if function is not None and not callable(function):
+                raise TypeError(f"LambdaCallback: {hook} must be a function; got {arguments.shown(function)}")
             if function is not None:
                 setattr(self, hook, function)
 
@@ -39,7 +41,7 @@ class _FileLog(Callback):
     """A callback that writes text to a file while `fit` runs."""
 
     def __init__(self, filename: str | os.PathLike[str], mode: str) -> None:
-        self.filename = Path(filename)
+        self.filename = Path(arguments.path(type(self).__name__, "filename", filename))
         self._mode = mode
         self._file: IO[str] | None = None
         self._kept: int | None = (
@@ -89,9 +91,13 @@ class CSVLogger(_FileLog):
     """
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
-        super().__init__(filename, "a" if append else "w")
+        self.append = arguments.boolean("CSVLogger", "append", append)
+        super().__init__(filename, "a" if self.append else "w")
+        if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
+            raise ValueError(
+                f"CSVLogger: separator must be one character, no quote or line end; got {arguments.shown(separator)}"
+            )
         self.separator = separator
-        self.append = append
         self._writer: csv.DictWriter[str] | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

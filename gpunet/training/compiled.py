@@ -32,6 +32,10 @@ class Compiled(Network):
     _step: Step | None = None
     _step_parts: tuple[object, ...] = ()  # what _step was made for
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy takes over: all but the running step, which is bound to this model's arrays."""
+        return {key: value for key, value in vars(self).items() if key not in ("_step", "_step_parts")}
+
     def compile(
         self,
         optimizer: Any = "adam",

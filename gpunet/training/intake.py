@@ -12,6 +12,7 @@ import numpy as np
 
 from gpunet import arguments
 from gpunet.backend.arrays import CPU, HostArray, Shape, contiguous, device_of, is_array, to_host
+from gpunet.backend.random import undone_on_error
 from gpunet.backend.shortage import charged
 from gpunet.backend.streaming import Layout
 from gpunet.layers.base import building
@@ -89,7 +90,12 @@ class Intake(Compiled):
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             got = f"{len(data)} of them" if isinstance(data, (tuple, list)) else "one object"
             raise ValueError(f"{where} must be a pair (x, y); got {got}")
-        return self._samples(where, *data)
+        try:
+            return self._samples(where, *data)
+        except ValueError as error:
+            if str(error).startswith(where):
+                raise
+            raise ValueError(f"{where}: {error}") from error  # a layer's complaint about its input
 
     def _evaluated(self, where: str, samples: Samples, batching: Batching) -> Feed:
         """Return the first batches of `samples`, in order."""
@@ -190,8 +196,8 @@ class Intake(Compiled):
 
     @contextmanager
     def _as_it_was_on_error(self) -> Iterator[None]:
-        """Forget what was built inside the `with` block if the block fails."""
-        with charged("the data"):
+        """Forget what was built inside the `with` block, and its random streams, if the block fails."""
+        with charged("the data"), undone_on_error():
             if self.built:
                 yield
                 return

@@ -26,7 +26,7 @@ def makes_batches(x: object) -> bool:
 
     Lists and Python's other sequences, and whatever is an array or becomes one, hold samples.
     """
-    if isinstance(x, (Sequence, Mapping)) or hasattr(x, "__array__") or reads_by_slices(x):
+    if isinstance(x, (Sequence, Mapping, type)) or hasattr(x, "__array__") or reads_by_slices(x):
         return False
     return hasattr(x, "__iter__") or _is_dataset(x)
 

@@ -172,10 +172,19 @@ class Step:
     def _takes_logits(self) -> bool:
         return self._loss_of_logits is not None and self.network.ends_in_softmax
 
+    @property
+    def _used_loss(self) -> Loss:
+        """The loss of what `run_network` returns."""
+        return self._loss_of_logits if self._loss_of_logits is not None and self._takes_logits else self._loss
+
+    def run_network(self, x: Array, training: bool) -> tuple[Array, Backward, Loss]:
+        """Run the network; return what its loss takes, outputs or logits, the network's backward, and that loss."""
+        run = self.network.forward_logits if self._takes_logits else self.network.forward
+        return *run(x, training), self._used_loss
+
     def _loss_over_parts(self, x: Array, y: Array) -> PartLoss:
-        loss = self._loss_of_logits if self._loss_of_logits is not None and self._takes_logits else self._loss
         with part("loss"):
-            return loss_over_parts(loss, y, x.dtype, self.parts)
+            return loss_over_parts(self._used_loss, y, x.dtype, self.parts)
 
     def _forward(
         self, batch_x: Array, batch_y: Array, rows: slice, loss: PartLoss, training: bool
@@ -185,7 +194,7 @@ class Step:
         The total loss, weighted by the number of rows, and the metrics are added to the running means.
         """
         x, y = (batch_x, batch_y) if self.parts == 1 else (batch_x[rows], batch_y[rows])
-        y_pred, backward = (self.network.forward_logits if self._takes_logits else self.network.forward)(x, training)
+        y_pred, backward, _ = self.run_network(x, training)
         record = self._mean_loss.state_on(device_of(x))
         with _on_behalf_of("loss"):
             loss_backward = loss(y, y_pred, record)

@@ -129,6 +129,7 @@ class Trainer(Intake):
         where = f"{self.where}.evaluate"
         batching = Batching(_optional(where, "batch_size", batch_size), _optional(where, "steps", steps))
         given, verbose = check_callbacks(where, callbacks), _check_verbose(where, verbose)
+        return_dict = arguments.boolean(where, "return_dict", return_dict)
         feed = self._feed(where, x, y, batching)
         with ProgressBar(feed, verbose) as progress:
             listed = CallbackList([*given, progress], self, verbose=verbose, epochs=1, steps=feed.steps)
@@ -165,7 +166,9 @@ class Trainer(Intake):
 
         Like `evaluate`, it returns the loss alone, a list or a dict.
         """
-        batch = whole(self._samples(f"{self.where}.train_on_batch", x, y), self.device)
+        where = f"{self.where}.train_on_batch"
+        return_dict = arguments.boolean(where, "return_dict", return_dict)
+        batch = whole(self._samples(where, x, y), self.device)
         step = self._step_on_batches()
         step.reset()
         step.train(ready(batch))
@@ -175,7 +178,9 @@ class Trainer(Intake):
     @evaluates
     def test_on_batch(self, x: Any, y: Any = None, *, return_dict: bool = False) -> Any:
         """Return the loss (and metrics) of all samples as one batch, in the form that `evaluate` has."""
-        batch = whole(self._samples(f"{self.where}.test_on_batch", x, y), self.device)
+        where = f"{self.where}.test_on_batch"
+        return_dict = arguments.boolean(where, "return_dict", return_dict)
+        batch = whole(self._samples(where, x, y), self.device)
         step = self._step_on_batches()
         step.reset()
         step.test(ready(batch))
