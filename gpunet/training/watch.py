@@ -45,13 +45,7 @@ Repeat: TypeAlias = Callable[[Array, Array], None]
 class Watch:
     """Watches the steps of `network`, which add to `metrics`; these stay as they are where a step is run again."""
 
-    def __init__(
-        self,
-        network: Network,
-        optimizer: Optimizer,
-        metrics: Sequence[Metric],
-        action: NonFinite,
-    ) -> None:
+    def __init__(self, network: Network, optimizer: Optimizer, metrics: Sequence[Metric], action: NonFinite) -> None:
         self._network = network
         self._optimizer = optimizer
         self._metrics = metrics
@@ -98,7 +92,7 @@ class Watch:
     def _collect(self, repeat: Repeat) -> None:
         """Find what has to be kept, and make room for it, where anything has changed."""
         stamp = changes.count(), self._optimizer.groups
-        if self._stamp is not None and stamp == self._stamp:
+        if stamp == self._stamp:
             return
         network, device = self._network, self._network.device
         sources = [stream.counter_on(device) for stream in network.streams]
@@ -147,7 +141,7 @@ class Watch:
         warnings.warn(f"{text}; training goes on, without further warnings; {advice}", stacklevel=2)
 
     def _place(self, step: int) -> str:
-        """Return which step it was, in words."""
+        """Return which step it was, in words; the running batch may be some steps further."""
         place = f"step {step}"
         if self.next_number is None:
             return place
