@@ -6,7 +6,9 @@ those that run as they are. What is named as the first is in test_diagnosis.py.
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,6 +38,7 @@ from gpunet.backend.arrays import CPU, Array, Device, HostArray
 from gpunet.callbacks import LambdaCallback
 from gpunet.layers import Layer
 from gpunet.training.capture import Captures
+from gpunet.training.watch import Watch
 
 
 @pytest.mark.parametrize("eager", [False, True], ids=["captured", "eager"])
@@ -161,6 +164,33 @@ def test_what_a_forward_pass_changes_is_taken_back_too(device: Device) -> None:
     assert (layers[0][0].mean.numpy() > 0).all()
 
 
+class _Wide(Layer):
+    """y = a x, with a in float64."""
+
+    def build(self, input_shape: Any) -> None:
+        self.a = self.add_weight((input_shape[-1],), "ones", name="a", dtype="float64")
+
+    def forward(self, x: Array, training: bool) -> Any:
+        factor = self.a.value.astype(np.float32)
+
+        def backward(dy: Array) -> Array:
+            self.a.add_gradient((dy * x).sum(axis=0).astype(np.float64))
+            return dy * factor
+
+        return x * factor, backward
+
+
+@pytest.mark.parametrize("kind", ["forward", "backward"])
+def test_weights_of_two_dtypes(device: Device, kind: str) -> None:
+    x, y = planted(kind, MIDDLE)
+    layer = PLANTS[kind][0]
+    layers = [(layer(name="own"), _Wide(name="wide")) for _ in range(2)]
+    model, reference = new_model(*layers[0]), new_model(*layers[1], nonfinite="ignore")
+    assert PLANTS[kind][3] in error_of(model, x, y)
+    fit(reference, x[: SIZE * MIDDLE], y[: SIZE * MIDDLE])
+    assert_same_state(model, reference)
+
+
 def test_layers_may_be_frozen_before_the_host_has_looked(device: Device) -> None:
     """The optimizer then lays the others out anew; what was kept finds its place all the same."""
     x, y = planted("forward", 1)
@@ -179,6 +209,35 @@ def test_layers_may_be_frozen_before_the_host_has_looked(device: Device) -> None
     assert_same_state(model, reference)
     if device != CPU:
         assert not model.get_layer("a").trainable
+
+
+def test_a_profile_shows_what_watching_takes(device: Device) -> None:
+    model = new_model()
+    profile = model.profile(*new_data(), batch_size=SIZE, steps=1)
+    watching = [(row.op, row.layer, row.direction) for row in profile.rows if "note" in row.op]
+    assert sorted(watching) == [
+        (op, "optimizer", "update") for op in ("keep_if_noted", "keep_if_noted", "note_nonfinite")
+    ]
+
+
+def test_what_training_took_is_given_back_at_its_end() -> None:
+    """Without waiting for Python to look for circles."""
+    model = new_model(optimizer="sgd")
+    kept: list[Any] = []
+    gc.disable()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            init = Watch.__init__
+
+            def noted(self: Watch, *args: Any) -> None:
+                init(self, *args)
+                kept.append(weakref.ref(self))
+
+            patch.setattr(Watch, "__init__", noted)
+            fit(model, *new_data())
+        assert [one() for one in kept] == [None]
+    finally:
+        gc.enable()
 
 
 def test_the_choice_is_part_of_the_configuration(tmp_path: Any) -> None:

@@ -20,8 +20,8 @@ class Finding(NamedTuple):
     text: str
 
 
-def first_nonfinite(network: Network, compute_gradients: Callable[[Array, Array], None], x: Array, y: Array) -> Finding:
-    """Run `compute_gradients` on the batch (x, y), and return what is not finite first.
+def first_nonfinite(network: Network, repeat: Callable[[Array, Array], None], x: Array, y: Array) -> Finding:
+    """Return what is not finite first in a step on the batch (x, y), which `repeat` does but for the update.
 
     The order is: x, y, the weights, outputs of layers, the loss and its penalties, then back the gradients of weights
     and inputs of layers, at last the gradients of penalties. Of layers in a layer, those inside come first.
@@ -32,7 +32,7 @@ def first_nonfinite(network: Network, compute_gradients: Callable[[Array, Array]
     for parameter in network.weights:
         search.look("weights", parameter.path, parameter.value, " before the forward pass")
     with trace.observed(search), np.errstate(all="ignore"):
-        compute_gradients(x, y)
+        repeat(x, y)
         search.look_at_gradients(network.weights)
         search.look_at_penalties()
     return search.found or Finding("loss and gradients", "others, which a second run of the step does not have")

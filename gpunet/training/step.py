@@ -6,7 +6,8 @@
     dw            = backward(dz) + r'(w)
     w             = optimizer(w, dw)
 
-Nothing here reads the device: loss and metrics add up in its memory until `results` asks for them.
+Nothing here reads the device: loss and metrics add up in its memory until `results` asks for them, and so does what
+training/watch.py notes of numbers that are not finite.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Step:
         self._watch: Watch | None = None
         if nonfinite is not NonFinite.IGNORE:
             counted = (self._mean_loss, *metrics)
-            self._watch = Watch(network, optimizer, counted, self._repeat, nonfinite)
+            self._watch = Watch(network, optimizer, counted, nonfinite)
 
     @property
     def network(self) -> Network:
@@ -80,7 +81,7 @@ class Step:
 
     def train(self, batch: Batch) -> None:
         """Change the trainable parameters once, by the gradients of a batch (x, y)."""
-        with nullcontext() if self._watch is None else self._watch.step():
+        with nullcontext() if self._watch is None else self._watch.step(self._repeat):
             self._run("train", self._train, batch)
 
     def test(self, batch: Batch) -> None:
@@ -113,9 +114,10 @@ class Step:
         self.optimizer.arrange(parameters)
         apply: Callable[[Sequence[Parameter]], None] = self.optimizer.apply
         if self._watch is not None:
-            self._watch.begin(x, y)
-            look = partial(self._watch.before_update, self._mean_loss.state_on(device_of(x)))
-            apply = partial(self.optimizer.apply, before_update=look)
+            with part("optimizer", UPDATE):
+                self._watch.begin(x, y, self._repeat)
+            note = partial(self._watch.before_update, self._mean_loss.state_on(device_of(x)))
+            apply = partial(self.optimizer.apply, before_update=note)
         self._compute_gradients(x, y, parameters)
         with _on_behalf_of("optimizer", UPDATE):
             apply(parameters)
@@ -239,7 +241,7 @@ class Step:
         FloatingPointError where a step was not finite, if that is wanted.
         """
         if self._watch is not None:
-            self._watch.look()
+            self._watch.look(self._repeat)
         return {metric.name: metric.result() for metric in (self._mean_loss, *self.metrics)}
 
 

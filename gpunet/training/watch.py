@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from typing import TypeAlias
 
 import numpy as np
 
@@ -38,23 +39,15 @@ class NonFinite(Enum):
     RAISE = "raise"
 
 
+# Does on a batch (x, y) again what a step does, but for the update.
+Repeat: TypeAlias = Callable[[Array, Array], None]
+
+
 class Watch:
-    """Watches the steps of `network`; `compute_gradients(x, y)` does all of one but for the update.
+    """Watches the steps of `network`, which add to `metrics`; these stay as they are where a step is run again."""
 
-    `metrics` are those that it adds to, which finding out leaves as they are.
-    """
-
-    def __init__(
-        self,
-        network: Network,
-        optimizer: Optimizer,
-        metrics: Sequence[Metric],
-        compute_gradients: Callable[[Array, Array], None],
-        action: NonFinite,
-    ) -> None:
-        # Whoever has the step keeps these, and is to be freed when it is dropped.
-        self._network_reference = weakref.ref(network)
-        self._compute_gradients = weakref.WeakMethod(compute_gradients)
+    def __init__(self, network: Network, optimizer: Optimizer, metrics: Sequence[Metric], action: NonFinite) -> None:
+        self._network_reference = weakref.ref(network)  # which keeps whoever has the watch
         self._optimizer = optimizer
         self._metrics = metrics
         self._action = action
@@ -75,18 +68,18 @@ class Watch:
         return network
 
     @contextmanager
-    def step(self) -> Iterator[None]:
+    def step(self, repeat: Repeat) -> Iterator[None]:
         """Run a step inside a `with` block; errors are those of `look`."""
         self._kind = -1  # which a graph, that has its own, leaves as it is
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # whoever watches is told once
             yield
         self.next_number = None if self.next_number is None else self.next_number + 1
         if self._kind == 0:
-            self.look()
+            self.look(repeat)
 
-    def begin(self, x: Array, y: Array) -> None:
-        """Keep, before the forward pass of a batch, what that changes."""
-        self._collect()
+    def begin(self, x: Array, y: Array, repeat: Repeat) -> None:
+        """Keep, before the forward pass of a batch, what that changes; errors are those of `look`."""
+        self._collect(repeat)
         self._batch = x, y
         self._kind = self._kind_of(self._batch)
         keep_if_noted(self._notes, None, self._changed_forward)
@@ -103,10 +96,10 @@ class Watch:
             pairs += [(contiguous(array), copy) for array, copy in zip(self._batch, copies, strict=True)]
         keep_if_noted(notes, iterations, pairs)
 
-    def _collect(self) -> None:
+    def _collect(self, repeat: Repeat) -> None:
         """Find what has to be kept, and make room for it, where anything has changed."""
         stamp = changes.count(), self._optimizer.groups
-        if self._stamp is not None and stamp == self._stamp:
+        if stamp == self._stamp:
             return
         network, device = self._network, self._network.device
         sources = [stream.counter_on(device) for stream in network.streams]
@@ -115,7 +108,7 @@ class Watch:
         same_groups = _are_same([group for group, _ in self._groups], groups)
         same_sources = _are_same([source for source, _ in self._changed_forward], sources)
         if not (same_groups and same_sources):
-            self.look()  # while the copies are those that the notes speak of
+            self.look(repeat)  # while the copies are those that the notes speak of
         if not same_groups:
             self._groups = [(group, zeros_like(group.state)) for group in groups]
         if not same_sources:
@@ -133,7 +126,7 @@ class Watch:
             self._batches[key] = tuple(map(zeros_like, batch))
         return list(self._batches).index(key) + 1
 
-    def look(self) -> None:
+    def look(self, repeat: Repeat) -> None:
         """Read the notes, for which the host waits. FloatingPointError, or one warning, if a step is noted."""
         note = None if self._has_warned else first_note(to_host(self._notes))
         if note is None:
@@ -143,11 +136,9 @@ class Watch:
         place = self._place(step)
         if self._action is NonFinite.RAISE:
             self._go_back(step)
-        compute_gradients = self._compute_gradients()
-        assert compute_gradients is not None, "a step looks at its own notes"
         with unchanged(self._network, self._optimizer, self._metrics):
             self._go_back(step)
-            found = first_nonfinite(self._network, compute_gradients, *batch)
+            found = first_nonfinite(self._network, repeat, *batch)
         text = f"{self._network.where}: {found.kind} must be finite; got {found.text}, in {place}"
         advice = "correct the data" if found.kind in ("x", "y") else "a smaller learning_rate, or clipnorm, may help"
         if self._action is NonFinite.RAISE:
@@ -157,7 +148,7 @@ class Watch:
         warnings.warn(f"{text}; training goes on, without further warnings; {advice}", stacklevel=2)
 
     def _place(self, step: int) -> str:
-        """Return which step it was, in words."""
+        """Return which step it was, in words; the running batch may be some steps further."""
         place = f"step {step}"
         if self.next_number is None:
             return place
