@@ -53,6 +53,19 @@ def test_the_first_of_all_is_named_and_taken_back(device: Device, kind: str, bat
     assert_same_state(model, trained_until(batch, layer, x, y))
 
 
+def test_a_batch_in_parts(device: Device) -> None:
+    """Indices of samples are those in their part."""
+    model = new_model(Square(name="own"), batch_parts=3)
+    x, y = new_data()
+    x[SIZE * MIDDLE + 4, 2] = HUGE  # parts of 3, 3 and 2
+    place = f"in step {MIDDLE + 1}, batch {MIDDLE} of its epoch"
+    text = f"outputs must be finite; got inf in the output of own at index (1, 2), {place}; {ADVICE}"
+    assert error_of(model, x, y) == f"Sequential 'net': {text}"
+    before = new_model(Square(name="own"), batch_parts=3, nonfinite="ignore")
+    fit(before, x[: SIZE * MIDDLE], y[: SIZE * MIDDLE])
+    assert_same_state(model, before)
+
+
 def test_the_host_looks_where_it_reads_the_loss(device: Device) -> None:
     x, y = planted("forward", FIRST)
     trained: list[int] = []

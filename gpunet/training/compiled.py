@@ -66,7 +66,8 @@ class Compiled(Network):
         the model back to what it was before that step and raises FloatingPointError, which names the layer and the
         array that had it first; 'warn' says the same once and goes on. On a GPU that is noticed when the loss is read,
         at the end of an epoch, or when a callback or the progress bar does; memory is kept for a second copy of the
-        weights, the optimizer's slots and a batch. Steps count from 1, batches of an epoch from 0.
+        weights, the optimizer's slots and a batch. Steps count from 1, batches of an epoch from 0, and samples
+        within their batch, or their part of it.
 
         >>> model = Sequential([Input((4,)), Dense(3, activation="softmax")])
         >>> model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
