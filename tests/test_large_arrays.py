@@ -323,7 +323,7 @@ def test_elements_beyond_an_int_are_found(name: str) -> None:
 def test_winograds_slabs(backward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many small slabs those run that hold rows of the windows."""
     require_emulator()
-    monkeypatch.setattr(winograd, "_WORKSPACE", 2**18)
+    monkeypatch.setattr(winograd, "_WORKSPACE", 2**22)
     shape = (6, 6, 64)
     windows = Windows(int(np.prod(shape)))
     w, slabs = checks.on(EMULATED, checks.normal(3, 3, 64, 64)), winograd.slabs

@@ -63,8 +63,8 @@ def configured(
 
     `order` is 'forward', 'reverse', or a number that seeds permutations of the threads; the results of a right kernel
     do not depend on it. `blocks` chooses, for a grid, which blocks are run: of a grid too large to be run as a whole,
-    some can be. None leaves a setting as it is. The environment variables GPUNET_EMULATOR_CHECK and
-    GPUNET_EMULATOR_ORDER set the same for a whole process.
+    some can be, unchecked, as much of what a kernel has to write stays unwritten. None leaves a setting as it is. The
+    environment variables GPUNET_EMULATOR_CHECK and GPUNET_EMULATOR_ORDER set the same for a whole process.
     """
     settings = current_settings()
     if checked is not None:
@@ -105,7 +105,8 @@ def module(file: str, options: tuple[str, ...]) -> Module:
 
     `file` is one of ours or the path of another.
     """
-    return _module(file, options, current_settings().checked)
+    settings = current_settings()
+    return _module(file, options, settings.checked and settings.blocks is None)
 
 
 @cache
