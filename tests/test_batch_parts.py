@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import checks
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from small_models import column, digits, linear, small_cnn
 
 from gpunet import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D, Sequential, losses, optimizers
+from gpunet.backend import emulator
 from gpunet.backend.arrays import CPU, Device, HostArray
 from gpunet.backend.random import set_random_seed
 from gpunet.regularizers import L2, Regularizer
@@ -39,6 +41,15 @@ def test_parts_cover_the_batch_evenly(n: int, parts: int) -> None:
     assert [i for span in rows for i in range(n)[span]] == list(range(n))
     sizes = [span.stop - span.start for span in rows]
     assert len(sizes) == min(n, parts) and sorted(sizes, reverse=True) == sizes and max(sizes) - min(sizes) <= 1
+
+
+@pytest.fixture(autouse=True)
+def _fast(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The ops' own tests look at every access."""
+    if "device" in request.fixturenames:
+        request.getfixturevalue("device")
+    with emulator.configured(checked=False):
+        yield
 
 
 def _model(dtype: str, loss: Any, parts: int, **kwargs: Any) -> Sequential:
@@ -80,7 +91,7 @@ def _trained(dtype: str, name: str, parts: int, **kwargs: Any) -> tuple[list[Hos
 def test_weights_and_loss_are_those_of_whole_batches(device: Device, name: str) -> None:
     """In double precision all the way; 4 parts of 9 samples are 3, 2, 2, 2, of 5 they are 2, 1, 1, 1."""
     whole, values = _trained("float64", name, 1)
-    for parts in (2, 4, 100):
+    for parts in (4, 100):
         divided, divided_values = _trained("float64", name, parts)
         for one, other in zip(divided, whole, strict=True):
             checks.assert_close_in_double(one, other, tolerance=1e-10)

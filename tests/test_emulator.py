@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 from emulated_kernel import PLANTED, on_emulator, output, require_emulator, run
 
-from gpunet.backend import emulator, emulator_kernel, threads
+from gpunet.backend import emulator, emulator_kernel, launch, threads
 from gpunet.backend.arrays import to_host
 
 RIGHT = PLANTED / "right.cu"
@@ -42,6 +42,17 @@ def test_numbers_of_threads_and_blocks_in_three_dimensions() -> None:
         for z, j, x in itertools.product(range(2), range(3), range(5))
     ]
     assert to_host(y).tolist() == expected
+
+
+def test_some_blocks_of_a_grid_can_be_run_alone() -> None:
+    """Checked or not: the others leave their outputs unwritten."""
+    y = output(6 * 32)
+    before = to_host(y).tobytes()
+    with emulator.configured(blocks=lambda grid: [range(1), range(grid[0] - 2, grid[0])]):
+        launch.launch("probe.cu", "probe", grid=6, block=32, args=(y, y.size), real=np.float32)
+    numbers, written = to_host(y), np.r_[0:32, 128:192]
+    assert numbers[written].tolist() == (2 * written + 1).tolist()
+    assert numbers[32:128].tobytes() == before[4 * 32 : 4 * 128]
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -82,10 +82,17 @@ def test_blocks_beyond_cudas_limits_are_our_own_mistakes(block: Any) -> None:
         _launch(device=EMULATED, block=block)
 
 
-@pytest.mark.parametrize("grid", [2**31, (1, 65536), (1, 1, 65536), 0])
-def test_grids_beyond_cudas_limits_are_our_own_mistakes(grid: Any) -> None:
-    with pytest.raises(AssertionError):
+@pytest.mark.parametrize("grid", [2**31, (1, 65536), (1, 1, 65536)])
+def test_grids_beyond_cudas_limits_are_too_much_data(grid: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"probe.cu:probe: grid must have at most \(2147483647, 65535, 65535\) blocks; got"
+    ):
         _launch(device=EMULATED, grid=grid)
+
+
+def test_an_empty_grid_is_our_own_mistake() -> None:
+    with pytest.raises(AssertionError):
+        _launch(device=EMULATED, grid=0)
 
 
 def test_shared_memory_limit_is_raised_where_it_must_be(cupy: FakeCupy) -> None:

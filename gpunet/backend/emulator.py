@@ -15,11 +15,12 @@ import ctypes
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -39,28 +40,40 @@ _ORDERS = {"forward": -1, "reverse": -2}
 
 @dataclass(frozen=True)
 class Settings:
-    """How kernels are run: with every access checked or not, and in which order the threads of a block run."""
+    """How kernels are run: with every access checked or not, in which order the threads of a block, and which blocks.
+
+    `blocks` gives for a grid the numbers of those that are run, in ranges; all of them if it is None.
+    """
 
     checked: bool
     order: int  # -1 forward, -2 reverse, else the seed of permutations
+    blocks: Callable[[Size], Sequence[range]] | None = None
 
 
 _settings: ContextVar[Settings | None] = ContextVar("gpunet_emulator", default=None)
 
 
 @contextmanager
-def configured(*, checked: bool | None = None, order: str | int | None = None) -> Iterator[None]:
+def configured(
+    *,
+    checked: bool | None = None,
+    order: str | int | None = None,
+    blocks: Callable[[Size], Sequence[range]] | None = None,
+) -> Iterator[None]:
     """Inside a `with` block, check every access or do not, and run threads in `order`, in this thread.
 
     `order` is 'forward', 'reverse', or a number that seeds permutations of the threads; the results of a right kernel
-    do not depend on it. None leaves a setting as it is. The environment variables GPUNET_EMULATOR_CHECK and
-    GPUNET_EMULATOR_ORDER set the same for a whole process.
+    do not depend on it. `blocks` chooses, for a grid, which blocks are run: of a grid too large to be run as a whole,
+    some can be, unchecked, as much of what a kernel has to write stays unwritten. None leaves a setting as it is. The
+    environment variables GPUNET_EMULATOR_CHECK and GPUNET_EMULATOR_ORDER set the same for a whole process.
     """
     settings = current_settings()
     if checked is not None:
         settings = replace(settings, checked=checked)
     if order is not None:
         settings = replace(settings, order=_parse_order("order", str(order)))
+    if blocks is not None:
+        settings = replace(settings, blocks=blocks)
     token = _settings.set(settings)
     try:
         yield
@@ -93,7 +106,8 @@ def module(file: str, options: tuple[str, ...]) -> Module:
 
     `file` is one of ours or the path of another.
     """
-    return _module(file, options, current_settings().checked)
+    settings = current_settings()
+    return _module(file, options, settings.checked and settings.blocks is None)
 
 
 @once
@@ -134,4 +148,7 @@ class Module:
         if entry not in self.kernels:
             raise ValueError(f"{self.file}: entry must be one of {sorted(self.kernels)}; got {entry!r}")
         with running:
-            self.kernels[entry].launch(grid, block, values, shared_bytes, current_settings().order)
+            settings = current_settings()
+            ranges = (range(prod(grid)),) if settings.blocks is None else settings.blocks(grid)
+            for blocks in ranges:
+                self.kernels[entry].launch(grid, block, values, shared_bytes, settings.order, blocks)

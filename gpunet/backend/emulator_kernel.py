@@ -55,8 +55,10 @@ class Kernel:
         self._seconds_per_block = 0.0  # in the last launch
         self._runners: dict[int, Callable[[Launch, Any], None]] = {}  # by worker
 
-    def launch(self, grid: Size, block: Size, values: Sequence[Any], shared_bytes: int, order: int) -> None:
-        """Run the kernel; see `Module.launch`. `order` is that of the threads of a block: -1, -2 or a seed."""
+    def launch(
+        self, grid: Size, block: Size, values: Sequence[Any], shared_bytes: int, order: int, blocks: range
+    ) -> None:
+        """Run `blocks` of the grid, by number; see `Module.launch`. `order` is that of threads: -1, -2 or a seed."""
         self._check_block(block)
         self._check_shared(shared_bytes)
         check_values(self.where, self.parameters, values)
@@ -68,7 +70,8 @@ class Kernel:
             static_begin=begin,
             static_end=end,
             order=order,
-            blocks=prod(grid),
+            blocks=blocks.stop,
+            next_block=blocks.start,
             stride=1,
         )
         if self._checked:
@@ -116,9 +119,10 @@ class Kernel:
 
     def _run_spread(self, launch: Launch, packed: Any) -> None:
         """Run all blocks, on several workers if the time that the last launch took tells that it is worth it."""
-        expected = self._seconds_per_block * launch.blocks
-        count = min(get_threads(), launch.blocks) if expected > _WORTH_SPREADING else 1
-        launch.stride = max(1, launch.blocks // (8 * count))
+        number = launch.blocks - launch.next_block
+        expected = self._seconds_per_block * number
+        count = min(get_threads(), number) if expected > _WORTH_SPREADING else 1
+        launch.stride = max(1, number // (8 * count))
         runners = [self._runner(worker) for worker in range(count)]
 
         def part(runner: Callable[[Launch, Any], None]) -> Part:
@@ -126,15 +130,15 @@ class Kernel:
 
         start = time.perf_counter()
         run(part(runner) for runner in runners)
-        self._seconds_per_block = (time.perf_counter() - start) * count / launch.blocks
+        self._seconds_per_block = (time.perf_counter() - start) * count / number
         self._raise_report(launch)
 
     def _run_checked(self, launch: Launch, values: Sequence[Any]) -> None:
         """Run all blocks on one worker, on copies of the arrays; look for unwritten outputs afterwards."""
-        arguments = CheckedArguments(self.parameters, values)
+        first, arguments = launch.next_block, CheckedArguments(self.parameters, values)
         if not self._run_with_checks(launch, values, arguments):
             self._shared_shift = 0
-            launch.failed = launch.next_block = 0
+            launch.failed, launch.next_block = 0, first
             arguments = CheckedArguments(self.parameters, values)
             self._run_with_checks(launch, values, arguments)
         self._raise_report(launch)

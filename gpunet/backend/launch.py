@@ -83,10 +83,9 @@ def launch(
     dtype = np.dtype(real)
     options = _options(dtype, defines or {})
     values = [_scalar(argument, dtype) for argument in args]
-    grid, block = _dim3(grid, _GRID_LIMIT), _dim3(block, _BLOCK_LIMIT)
-    threads = math.prod(block)
-    assert threads <= _THREADS_LIMIT, f"{file}:{entry}: {threads} threads in a block"
-    launched.add(Launch(file, entry, options, threads, shared_bytes))
+    grid, block = _dim3(grid), _dim3(block)
+    _check_geometry(f"{file}:{entry}", grid, block)
+    launched.add(Launch(file, entry, options, math.prod(block), shared_bytes))
     record = recording.current()
     if record is not None:
         record.log.append((file, entry, options, grid, block, shared_bytes, *map(_description, values)))
@@ -119,11 +118,22 @@ def _description(value: Any) -> Any:
     return (value.shape, value.dtype.name) if is_array(value) else value
 
 
-def _dim3(size: int | tuple[int, ...], limit: tuple[int, int, int]) -> tuple[int, int, int]:
+def _dim3(size: int | tuple[int, ...]) -> tuple[int, int, int]:
     sizes = (size,) if isinstance(size, int) else size
     x, y, z = (*sizes, *(1,) * (3 - len(sizes)))
-    assert 1 <= x <= limit[0] and 1 <= y <= limit[1] and 1 <= z <= limit[2], f"{size} exceeds CUDA's limits {limit}"
     return x, y, z
+
+
+def _check_geometry(where: str, grid: tuple[int, int, int], block: tuple[int, int, int]) -> None:
+    """ValueError for more blocks than CUDA takes, which large arrays can ask for."""
+    assert min(*grid, *block) >= 1, f"{where}: {grid} blocks of {block} threads"
+    assert math.prod(block) <= _THREADS_LIMIT and _within(block, _BLOCK_LIMIT), f"{where}: blocks of {block} threads"
+    if not _within(grid, _GRID_LIMIT):
+        raise ValueError(f"{where}: grid must have at most {_GRID_LIMIT} blocks; got {grid}; use smaller batches")
+
+
+def _within(size: tuple[int, int, int], limit: tuple[int, int, int]) -> bool:
+    return all(a <= b for a, b in zip(size, limit, strict=True))
 
 
 def _launch_cuda(
