@@ -1,0 +1,66 @@
+"""Every kernel on random valid arguments: nothing to report in the checked mode, and the same bits in any order.
+
+kernel_cases.py draws the calls. Each is made in the fast mode, its threads one after the other, and in the checked
+mode, which looks at every access of every thread and at undefined behaviour (kernels/emulator/README.md), with its
+threads permuted. GPUNET_TEST_LONG=1 draws many; what fails names the case and the number to draw it again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from kernel_cases import CASES, Draw
+
+import gpunet
+from gpunet.backend import devices, emulator, launch
+from gpunet.backend.arrays import EMULATED, to_host
+from gpunet.backend.sources import entry_points, kernel_files
+
+LONG = os.environ.get("GPUNET_TEST_LONG") == "1"
+MANY = int(os.environ.get("GPUNET_TEST_DRAWS", "300"))  # of each case, where it may take long
+_met: dict[str, set[tuple[str, str]]] = {}  # what each case has launched
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _emulated() -> Iterator[None]:
+    report = devices.examine(EMULATED)
+    if not report.usable:
+        pytest.skip(report.reason)
+    with gpunet.device(EMULATED):
+        yield
+
+
+def _run(name: str, number: int, checked: bool, order: str | int) -> list[bytes]:
+    """Return what a case gives, its dtypes and shapes included."""
+    with emulator.configured(checked=checked, order=order):
+        results = [to_host(array) for array in CASES[name](Draw([number, *map(ord, name)]))]
+    return [f"{result.shape} {result.dtype}".encode() + result.tobytes() for result in results]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_random_calls(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched = set[launch.Launch]()
+    monkeypatch.setattr(launch, "launched", launched)
+    # A kernel with a matrix product in it is compiled anew for nearly every draw, which takes seconds the first time.
+    few = 2 if "dense" in name or "convolution" in name or name == "winograd" else 10
+    for number in range(MANY if LONG else few):
+        with np.errstate(all="ignore"):
+            expected = _run(name, number, checked=False, order="forward")
+            for checked, order in ((True, number + 1), (False, number + 2), (False, "reverse")):
+                try:
+                    given = _run(name, number, checked, order)
+                except emulator.EmulatorError as error:
+                    raise AssertionError(f"case {name!r}, draw {number}: {error}") from error
+                assert given == expected, f"case {name!r}, draw {number}: other bits with checked={checked}, {order}"
+    _met[name] = {(asked.file, asked.entry) for asked in launched}
+
+
+def test_every_kernel_has_a_case() -> None:
+    if set(_met) != set(CASES):
+        pytest.skip(f"needs all cases; {len(CASES) - len(_met)} did not run, or failed")
+    met = set().union(*_met.values())
+    missing = [f"{file}:{entry}" for file in kernel_files() for entry in entry_points(file) if (file, entry) not in met]
+    assert not missing, f"kernel_cases.py has no case that launches {', '.join(missing)}"
