@@ -1,4 +1,7 @@
-"""Random valid calls of every op that launches kernels, for test_kernel_fuzz.py: each a function of a `Draw`."""
+"""Random valid calls of every op that launches kernels, for test_kernel_fuzz.py: each a function of a `Draw`.
+
+Those of products and convolutions are in kernel_cases_products.py.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import kernel_cases_products as products
 import numpy as np
+from draws import Draw, present
 
-import gpunet
-from gpunet.backend.arrays import EMULATED, Array, HostArray, to_device
+from gpunet.backend.arrays import EMULATED, Array
 from gpunet.backend.launch import launch
 from gpunet.ops import (
     accumulation,
@@ -32,80 +36,11 @@ from gpunet.ops import (
     softmax_cross_entropy,
     squared_error,
 )
-from gpunet.ops import convolution as conv
-from gpunet.ops import convolution_pooling as pooled
-from gpunet.ops import dense as dense_op
 from gpunet.ops import dropout as dropout_op
-from gpunet.ops.activation import Activation
 from gpunet.ops.adam import adam
-from gpunet.ops.convolution_sizes import Geometry
-from gpunet.ops.dropping import Dropping
 from gpunet.ops.flat import Layout
 from gpunet.ops.preparation import Rules
 from gpunet.ops.sgd import sgd, sgd_momentum
-
-Case: TypeAlias = "Callable[[Draw], Sequence[Array]]"
-
-_EDGES = (1, 2, 3, 4, 31, 32, 33, 127, 128, 129, 255, 256, 257, 1023, 1024, 1025, 4097)
-
-
-class Draw:
-    """Random arguments for one call of an op, the same for the same seed; arrays lie on `emulated`."""
-
-    def __init__(self, seed: Sequence[int]) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.dtype = np.dtype(self.one_of(np.float32, np.float32, np.float64))
-
-    def size(self, low: int, high: int) -> int:
-        """Return a size from `low` to `high`; every other time one near a power of two, where edges are."""
-        near = [edge for edge in _EDGES if low <= edge <= high]
-        return int(self.rng.choice(near)) if near and self.rng.integers(2) else int(self.rng.integers(low, high + 1))
-
-    def one_of(self, *values: Any) -> Any:
-        return values[int(self.rng.integers(len(values)))]
-
-    def real(self, low: float = 0.0, high: float = 1.0) -> float:
-        return float(self.rng.uniform(low, high))
-
-    def host(self, *shape: int) -> HostArray:
-        """Return normal numbers, a few of them 0, and seldom one that is not finite."""
-        x = np.asarray(self.rng.standard_normal(shape)).astype(self.dtype)
-        x.reshape(-1)[self.rng.integers(0, x.size, x.size // 8)] = 0
-        if self.rng.integers(10) == 0:
-            x.reshape(-1)[self.rng.integers(x.size)] = self.one_of(np.nan, np.inf, -np.inf)
-        return x
-
-    def array(self, *shape: int) -> Array:
-        return self.on(self.host(*shape))
-
-    def on(self, host: Any) -> Array:
-        return to_device(np.array(host, order="C"), EMULATED)
-
-    def output(self, *shape: int) -> Array:
-        return self.on(np.zeros(shape, self.dtype))
-
-    def probabilities(self, *shape: int) -> Array:
-        return self.on(self.rng.random(shape).astype(self.dtype))
-
-    def labels(self, n: int, classes: int) -> Array:
-        return self.on(self.rng.integers(0, classes, n).astype(np.int32))
-
-    def activation(self) -> Activation:
-        return Activation(self.one_of(*Activation))
-
-    def state(self, parts: int = 1) -> Array:
-        return self.on(np.zeros((parts, 2)))
-
-    def scalar(self) -> Array:
-        return self.on(np.array([self.real()], self.dtype))
-
-    def dropping(self) -> Dropping | None:
-        """A dropout, which goes with ReLU."""
-        return Dropping(self.real(0.05, 0.9), (self.size(0, 9), 3, self.one_of(0, 7, self.on(np.array([5])))))
-
-    def maybe(self, value: Array) -> Array | None:
-        return self.one_of(value, None)
-
 
 # Element by element.
 
@@ -153,115 +88,7 @@ def measured(d: Draw) -> Sequence[Array]:
     return copied, added, probed
 
 
-# Products and convolutions.
-
-
-def dense(d: Draw) -> Sequence[Array]:
-    return _multiplied(d, *(d.size(1, 140) for _ in range(3)))
-
-
-def dense_of_long_sums(d: Draw) -> Sequence[Array]:
-    """Sums that are split, and added up by a kernel of their own."""
-    long, short = d.size(1500, 4000), (d.size(1, 5), d.size(1, 5))
-    return _multiplied(d, *d.one_of((long, *short), (short[0], long, short[1])))
-
-
-def _multiplied(d: Draw, m: int, k: int, n: int) -> Sequence[Array]:
-    x, w, b = d.array(m, k), d.array(k, n), d.maybe(d.array(n))
-    drop = d.one_of(None, d.dropping())
-    f = Activation.RELU if drop is not None else d.activation()
-    scale = 1.0 if drop is None else drop.scale
-    y, saved = dense_op.dense(x, w, b, f, drop)
-    dy, dw, db = d.array(m, n), d.output(k, n), d.maybe(d.output(n))
-    dense_op.dense_kernel_gradient(x, dy, saved, f, dw, db, scale)
-    return _present(y, saved, dense_op.dense_input_gradient(dy, saved, w, f, scale), dw, db)
-
-
-def _present(*arrays: Array | None) -> Sequence[Array]:
-    return [array for array in arrays if array is not None]
-
-
-def _geometry(d: Draw, window: tuple[int, int], groups: int = 1, plain: bool = False) -> Geometry:
-    if plain:
-        return Geometry(groups=groups, pads=((d.size(0, 2), d.size(0, 2)), (d.size(0, 2), d.size(0, 2))))
-    pads = tuple((d.size(0, size), d.size(0, size)) for size in window)
-    pair = (d.size(1, 3), d.size(1, 3)), (d.size(1, 2), d.size(1, 2))
-    return Geometry(*pair, pads, groups)  # type: ignore[arg-type]
-
-
-def _image(d: Draw, window: tuple[int, int], geometry: Geometry, least: int = 1) -> tuple[int, int]:
-    """Return height and width, at least `least`, that a window fits in, with its padding, so often."""
-    spans = [
-        (size - 1) * rate + 1 + (least - 1) * stride - sum(pads)
-        for size, rate, stride, pads in zip(window, geometry.dilation, geometry.strides, geometry.pads, strict=True)
-    ]
-    low = [max(least, span) for span in spans]
-    return d.size(low[0], low[0] + 9), d.size(low[1], low[1] + 9)
-
-
-def _convolved(
-    d: Draw, channels: int, filters: int, window: tuple[int, int], geometry: Geometry, least: int = 1
-) -> Sequence[Array]:
-    """Run a convolution and all its gradients; `channels` and `filters` are those of one group."""
-    groups = geometry.groups
-    height, width = _image(d, window, geometry, least)
-    x = d.array(d.size(1, 3), height, width, channels * groups)
-    w, b = d.array(*window, channels, filters * groups), d.maybe(d.array(filters * groups))
-    drop = d.one_of(None, None, d.dropping())
-    f = Activation.RELU if drop is not None else d.activation()
-    scale = 1.0 if drop is None else drop.scale
-    y, saved = conv.convolution(x, w, b, f, geometry, drop)
-    dy = d.array(*y.shape)
-    dw, db, both, too = (d.output(*shape) for shape in (w.shape, w.shape[3:]) * 2)
-    dx = conv.convolution_input_gradient(dy, saved, w, f, geometry, x.shape, scale)
-    conv.convolution_kernel_gradient(x, dy, saved, f, geometry, dw, d.maybe(db), scale)
-    again = conv.convolution_gradients(x, dy, saved, w, f, geometry, both, too, scale)
-    return y, saved, dx, dw, db, again, both, too
-
-
-def convolution(d: Draw) -> Sequence[Array]:
-    window = d.size(1, 4), d.size(1, 4)
-    return _convolved(d, d.size(5, 20), d.size(1, 24), window, _geometry(d, window, d.one_of(1, 1, 2)))
-
-
-def convolution_of_few_channels(d: Draw) -> Sequence[Array]:
-    window = d.size(2, 3), d.size(1, 3)
-    return _convolved(d, d.size(1, 4), d.size(1, 40), window, _geometry(d, window))
-
-
-def convolution_of_small_groups(d: Draw) -> Sequence[Array]:
-    window = d.size(1, 3), d.size(1, 3)
-    return _convolved(d, d.size(1, 8), d.size(1, 8), window, _geometry(d, window, d.size(2, 9)))
-
-
-def winograd(d: Draw) -> Sequence[Array]:
-    with gpunet.convolution("winograd"):
-        return _convolved(d, d.one_of(64, 68), d.one_of(64, 72), (3, 3), _geometry(d, (3, 3), plain=True), least=2)
-
-
-def _pooled(d: Draw, channels: int) -> Sequence[Array]:
-    window, padding = (d.size(1, 3), d.size(1, 3)), d.one_of("valid", "same")
-    geometry = _geometry(d, window, plain=True)
-    height, width = _image(d, window, geometry, least=2)
-    x, filters = d.array(d.size(1, 3), height, width, channels), d.size(1, 24)
-    w, b, f = d.array(*window, channels, filters), d.maybe(d.array(filters)), d.activation()
-    y, saved, winner = pooled.convolution_pooling(x, w, b, f, geometry, padding)
-    value = pooled.convolution_pooling_value(x, w, b, f, geometry, padding)
-    dy = d.array(*y.shape)
-    how = (saved, winner)
-    dx = pooled.convolution_pooling_input_gradient(dy, *how, w, f, geometry, padding, x.shape)
-    dw, db, both, too = (d.output(*shape) for shape in (w.shape, w.shape[3:]) * 2)
-    pooled.convolution_pooling_kernel_gradient(x, dy, *how, f, geometry, padding, dw, db)
-    again = pooled.convolution_pooling_gradients(x, dy, *how, w, f, geometry, padding, both, too)
-    return y, saved, winner, value, dx, dw, db, again, both, too
-
-
-def convolution_and_pooling(d: Draw) -> Sequence[Array]:
-    return _pooled(d, d.size(5, 20))
-
-
-def convolution_of_few_channels_and_pooling(d: Draw) -> Sequence[Array]:
-    return _pooled(d, d.size(1, 4))
+# Pooling, losses, metrics, optimizers and data.
 
 
 def pools(d: Draw) -> Sequence[Array]:
@@ -272,9 +99,6 @@ def pools(d: Draw) -> Sequence[Array]:
     means, dy = pooling.average_pooling(x, *how), d.array(*y.shape)
     grown = pooling.max_pooling_gradient(dy, winner, *how, x.shape)
     return y, winner, means, grown, pooling.average_pooling_gradient(dy, *how, x.shape)
-
-
-# Losses, metrics, optimizers and data.
 
 
 def softmaxes(d: Draw) -> Sequence[Array]:
@@ -293,7 +117,7 @@ def cross_entropy_of_logits(d: Draw) -> Sequence[Array]:
         *softmax_cross_entropy.softmax_cross_entropy_dense(z, t, d.real(), d.one_of(0.0, 0.1)),
         *softmax_cross_entropy.softmax_cross_entropy_value(z, labels, d.real(), how),
         *softmax_cross_entropy.softmax_cross_entropy_dense_value(z, t, d.real(), d.one_of(0.0, 0.1), how),
-        *_present(how.record),
+        *present(how.record),
     )
 
 
@@ -391,18 +215,27 @@ def gathered(d: Draw) -> Sequence[Array]:
     return out, place, moved
 
 
-CASES: dict[str, Case] = {
+Case: TypeAlias = Callable[[Draw], Sequence[Array]]
+
+# Compiled anew for nearly every draw, which takes seconds the first time.
+PRODUCTS: dict[str, Case] = {
     case.__name__: case
     for case in (
-        *(activate, relu, elu, arithmetics, dropping, noise, measured, dense, dense_of_long_sums, convolution),
-        *(
-            convolution_of_few_channels,
-            convolution_of_small_groups,
-            winograd,
-            convolution_and_pooling,
-            convolution_of_few_channels_and_pooling,
-        ),
-        *(pools, softmaxes, cross_entropy_of_logits, cross_entropy_of_probabilities, binary, squares, reduction),
-        *(matches, updates, prepared, constrained, gathered),
+        products.dense,
+        products.dense_of_long_sums,
+        products.convolution,
+        products.convolution_of_few_channels,
+        products.convolution_of_small_groups,
+        products.winograd,
+        products.convolution_and_pooling,
+        products.convolution_of_few_channels_and_pooling,
+    )
+}
+OTHERS: dict[str, Case] = {
+    case.__name__: case
+    for case in (
+        *(activate, relu, elu, arithmetics, dropping, noise, measured, pools, softmaxes, cross_entropy_of_logits),
+        *(cross_entropy_of_probabilities, binary, squares, reduction, matches, updates, prepared, constrained),
+        gathered,
     )
 }

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from kernel_cases import CASES, Draw
+from draws import Draw
+from kernel_cases import OTHERS, PRODUCTS
 
 import gpunet
 from gpunet.backend import devices, emulator, launch
@@ -21,6 +22,7 @@ from gpunet.backend.sources import entry_points, kernel_files
 
 LONG = os.environ.get("GPUNET_TEST_LONG") == "1"
 MANY = int(os.environ.get("GPUNET_TEST_DRAWS", "300"))  # of each case, where it may take long
+CASES = OTHERS | PRODUCTS
 _met: dict[str, set[tuple[str, str]]] = {}  # what each case has launched
 
 
@@ -44,9 +46,7 @@ def _run(name: str, number: int, checked: bool, order: str | int) -> list[bytes]
 def test_random_calls(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     launched = set[launch.Launch]()
     monkeypatch.setattr(launch, "launched", launched)
-    # A kernel with a matrix product in it is compiled anew for nearly every draw, which takes seconds the first time.
-    few = 2 if "dense" in name or "convolution" in name or name == "winograd" else 10
-    for number in range(MANY if LONG else few):
+    for number in range(MANY if LONG else 2 if name in PRODUCTS else 10):
         with np.errstate(all="ignore"):
             expected = _run(name, number, checked=False, order="forward")
             for checked, order in ((True, number + 1), (False, number + 2), (False, "reverse")):
