@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpunet.backend.arrays import HostArray, to_host
+from gpunet.backend.arrays import HostArray
 from gpunet.identifiers import custom_object_scope
 from gpunet.inspection.inspected import Inspected
 from gpunet.layers.loading import weights_from_file
@@ -39,7 +39,8 @@ class Sequential(Inspected, SequentialNetwork):
             raise ValueError(f"{where}: the model must be built; call build(input_shape), or fit it")
         if not overwrite and Path(path).exists():
             raise FileExistsError(f"{where}: path must be free with overwrite=False; got {os.fspath(path)}")
-        weights = {name: to_host(parameter.value) for name, parameter in self.parameters_by_path.items()}
+        with self.turn:  # between two steps, if another thread trains the model
+            weights = {name: parameter.numpy() for name, parameter in self.parameters_by_path.items()}
         model_file.write(path, ModelFile(serialize(self), self.get_compile_config(), weights))
 
 

@@ -23,8 +23,9 @@ from small_models import bits, digits
 
 import gpunet
 from gpunet import Conv2D, Dense, Flatten, Input, MaxPooling2D, Sequential
-from gpunet.backend import compiler, emulator, threads
-from gpunet.backend.arrays import CPU, Device, to_host
+from gpunet.backend import compiler, emulator, recording, threads
+from gpunet.backend.arrays import CPU, EMULATED, Device, to_host
+from gpunet.backend.graph import Workspace
 from gpunet.backend.interrupts import patient, undisturbed
 
 PACKAGE = str(Path(gpunet.__file__).parent)
@@ -171,6 +172,41 @@ def test_a_layer_is_built_or_not() -> None:
         _interrupt(lambda model=model: model.build((None, 8, 8, 1)), moment)
         model.build((None, 8, 8, 1))
         check(model)
+
+
+def test_a_layer_whose_building_was_interrupted_last_of_all_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last moment before `add` returns."""
+    model, layer = Sequential([Input((8, 8, 1)), Flatten()]), Dense(3)
+    shape = model.output_shape
+    with monkeypatch.context() as patch:
+        build = Sequential._build_rest
+
+        def interrupted(self: Sequential) -> None:
+            build(self)
+            raise KeyboardInterrupt
+
+        patch.setattr(Sequential, "_build_rest", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.add(layer)
+    assert len(model.layers) == 1 and model.output_shape == shape and not layer.built
+    model.add(layer)
+    assert model.output_shape == (None, 3) and len(layer.weights) == 2
+
+
+def test_a_replayed_step_is_done_to_its_end() -> None:
+    """As on a GPU, where it is one call."""
+    done: list[str] = []
+
+    def work() -> None:
+        recording.note(lambda: done.append("begun"))
+        recording.note(lambda: signal.raise_signal(signal.SIGINT))
+        recording.note(lambda: signal.raise_signal(signal.SIGINT))
+        recording.note(lambda: done.append("ended"))
+
+    graph = Workspace(EMULATED).capture(work, [])
+    with pytest.raises(KeyboardInterrupt), patient():
+        graph.launch()
+    assert done == ["begun", "ended"]
 
 
 def test_a_model_is_compiled_as_before_or_anew() -> None:
