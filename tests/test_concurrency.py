@@ -23,6 +23,7 @@ from gpunet.backend import devices, emulator, launch
 from gpunet.backend.arrays import CPU, EMULATED, Device, Kind, to_host
 from gpunet.backend.locks import Once, once
 from gpunet.callbacks import LambdaCallback
+from gpunet.parameters import Parameter
 
 THREADS = 8
 _LONG = os.environ.get("GPUNET_TEST_LONG") == "1"
@@ -193,6 +194,50 @@ def test_predictions_beside_training_are_of_one_step(device: Device) -> None:
 
     at_once(train, predict, predict)
     assert seen <= allowed and bits(model) == bits(twin)
+
+
+def test_weights_beside_training_are_of_one_step(tmp_path: Path) -> None:
+    x, y = digits(16)
+    model = small_cnn()
+    twin, steps = copy.deepcopy(model), 60
+    allowed = {tuple(bits(twin))}
+    for _ in range(steps):
+        twin.train_on_batch(x, y)
+        allowed.add(tuple(bits(twin)))
+    ended, seen = threading.Event(), set()
+
+    def train() -> None:
+        try:
+            for _ in range(steps):
+                model.train_on_batch(x, y)
+        finally:
+            ended.set()
+
+    def read() -> None:
+        while not ended.is_set():
+            seen.add(tuple(bits(model)))
+
+    def save() -> None:
+        path = tmp_path / "model.gpunet"
+        while not ended.is_set():
+            model.save(path)
+            seen.add(tuple(bits(gpunet.load_model(path))))
+
+    at_once(train, read, save)
+    assert seen <= allowed
+
+
+def test_saving_keeps_steps_out_while_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, free = small_cnn(), list[bool]()
+    numpy = Parameter.numpy
+
+    def watched(self: Parameter) -> Any:
+        free.extend(at_once(lambda: model.turn.acquire(blocking=False)))
+        return numpy(self)
+
+    monkeypatch.setattr(Parameter, "numpy", watched)
+    model.save(tmp_path / "model.gpunet")
+    assert free == [False] * 4
 
 
 def test_a_model_is_trained_by_one_thread() -> None:
@@ -404,7 +449,6 @@ def test_processes_may_fill_the_cache_at_once(tmp_path: Path) -> None:
 
 
 def test_a_trained_model_is_that_of_its_thread_s_seed() -> None:
-    """As the README says: two threads, each under a seed of its own."""
     results = at_once(*(lambda seed=seed: _fitted(seed) for seed in (1, 2, 1, 2)))
     assert results[0] == results[2] != results[1] == results[3]
 

@@ -48,6 +48,23 @@ class Gate:
         self._pass_on(sys._getframe(1))
 
 
+_installed: Gate | None = None  # whose handler is that of SIGINT
+
+
+def install(gate: Gate) -> None:
+    """Let `gate` handle SIGINT, in the main thread."""
+    global _installed
+    signal.signal(signal.SIGINT, gate.handle)
+    _installed = gate
+
+
+def uninstall(before: Handler) -> None:
+    """Let `before` handle SIGINT, as it did before `install`."""
+    global _installed
+    _installed = None
+    signal.signal(signal.SIGINT, before)
+
+
 class undisturbed:  # noqa: N801 - as contextlib's own
     """A `with` block inside which Ctrl-C, or whatever the program has SIGINT do, waits until the block has ended.
 
@@ -55,31 +72,36 @@ class undisturbed:  # noqa: N801 - as contextlib's own
     does nothing.
     """
 
+    __slots__ = ("_before", "_gate")
     _ajar = False
-    _gate: Gate | None = None
-    _before: Handler | None = None  # the handler that the block has put its own in the place of
+
+    def __init__(self) -> None:
+        self._gate: Gate | None = None
+        self._before: Handler | None = None  # the handler that the block has put its own in the place of
 
     def __enter__(self) -> None:
         if threading.get_ident() != threading.main_thread().ident:
             return
-        handler = signal.getsignal(signal.SIGINT)
-        owner = getattr(handler, "__self__", None)
-        if isinstance(owner, Gate):
-            owner.close(self._ajar)
-            self._gate = owner
-        elif callable(handler):
+        if _installed is not None:
+            _installed.close(self._ajar)
+            self._gate = _installed
+            return
+        handler: Any = signal.getsignal(signal.SIGINT)
+        if callable(handler):
             self._gate, self._before = Gate(handler), handler
             self._gate.close(self._ajar)
-            signal.signal(signal.SIGINT, self._gate.handle)
+            install(self._gate)
 
     def __exit__(self, *_: object) -> None:
+        if self._gate is None:
+            return
         if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-        if self._gate is not None:
-            self._gate.open(self._ajar)
+            uninstall(self._before)
+        self._gate.open(self._ajar)
 
 
 class patient(undisturbed):  # noqa: N801
     """A `with` block as `undisturbed`, but a second Ctrl-C does not wait: for what may be long, such as a step."""
 
+    __slots__ = ()
     _ajar = True

@@ -31,6 +31,7 @@ _KEPT = 2**26  # bytes that may lie free in any case: what the blocks of a step'
 class _Lease(weakref.ref["npt.NDArray[Any]"]):
     """Tells when an array that has a block has ended."""
 
+    __slots__ = ("block", "size")
     size: int
     block: Block
 

@@ -77,15 +77,23 @@ def run(parts: Iterable[Part]) -> None:
     An exception, of a part or of its call, ends the run, once no thread is busy with it, and is raised here. Ctrl-C
     waits for the end.
     """
-    with undisturbed(), _blas:
-        helpers = get_threads() - 1
-        remaining = iter(parts)
-        first = list(itertools.islice(remaining, 2))
-        if helpers == 0 or len(first) < 2:
-            for part in itertools.chain(first, remaining):
-                run_alone(part)
-        else:
-            _run_with(helpers, itertools.chain(first, remaining))
+    with undisturbed():
+        _blas.begin()
+        try:
+            _run(parts)
+        finally:
+            _blas.end()
+
+
+def _run(parts: Iterable[Part]) -> None:
+    helpers = get_threads() - 1
+    remaining = iter(parts)
+    first = list(itertools.islice(remaining, 2))
+    if helpers == 0 or len(first) < 2:
+        for part in itertools.chain(first, remaining):
+            run_alone(part)
+    else:
+        _run_with(helpers, itertools.chain(first, remaining))
 
 
 def run_alone(part: Part) -> None:
@@ -196,8 +204,16 @@ def one_blas_thread() -> Iterator[None]:
     That holds for the whole process, until the last such block ends, in any thread; then the library has as many
     threads as before the first.
     """
-    with _blas:
+    begun = False
+    try:
+        with undisturbed():
+            _blas.begin()
+            begun = True
         yield
+    finally:
+        if begun:
+            with undisturbed():
+                _blas.end()
 
 
 class _Blas:
@@ -208,26 +224,15 @@ class _Blas:
         self._inside = 0
         self._limit: Any = None
 
-    def __enter__(self) -> None:
-        entered = False
-        try:
-            with undisturbed():
-                self._enter()
-                entered = True
-        except BaseException:  # Ctrl-C, after which nobody would call __exit__
-            if entered:
-                self.__exit__()
-            raise
-
-    def _enter(self) -> None:
+    def begin(self) -> None:
         with self._lock:
             if self._inside == 0:
                 _end_control()
                 self._limit = _limit_blas()
             self._inside += 1
 
-    def __exit__(self, *_: object) -> None:
-        with undisturbed(), self._lock:
+    def end(self) -> None:
+        with self._lock:
             self._inside -= 1
             if self._inside == 0:
                 _end_control()

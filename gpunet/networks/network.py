@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpunet import arguments
-from gpunet.backend.arrays import Array
+from gpunet.backend.arrays import Array, HostArray
 from gpunet.backend.locks import Lock
 from gpunet.backend.shortage import blame
 from gpunet.default_dtype import floatx
-from gpunet.layers.base import Backward, Forward, Layer
+from gpunet.layers.base import Backward, Forward, Layer, building
 from gpunet.layers.input import InputLayer
 from gpunet.layers.shapes import Dims, fits
 from gpunet.networks import fusion
@@ -125,8 +125,19 @@ class Network(Layer):
     # Running.
 
     def __call__(self, x: Any, training: bool = False) -> Array:
+        if not self.built:
+            with building:  # before the turn, as all who take both
+                return self._call(x, training)
+        return self._call(x, training)
+
+    def _call(self, x: Any, training: bool) -> Array:
         with self.turn:
             return super().__call__(x, training)
+
+    def get_weights(self) -> list[HostArray]:
+        """Return copies of all weights, on the host: those between two steps, if another thread trains the network."""
+        with self.turn:
+            return super().get_weights()
 
     def forward(self, x: Array, training: bool) -> Forward:
         """Return y and backward; x must be of the network's dtype, on its device. ValueError if it is not built."""

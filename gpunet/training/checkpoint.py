@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from gpunet.backend.arrays import HostArray, to_host
 from gpunet.layers.serialization import serialize
 from gpunet.networks.network import Network
@@ -18,20 +20,22 @@ _MAY_DIFFER = frozenset({"trainable", "learning_rate", "name"})
 def content_of(model: Compiled, training: dict[str, Any] | None = None) -> ModelFile:
     """Return everything about `model`, and where a running `fit` stands; the model must be built."""
     optimizer = model.optimizer
-    variables = optimizer.variables if optimizer is not None and optimizer.built else {}
-    return ModelFile(
-        serialize(model),
-        model.get_compile_config(),
-        weights_of(model),
-        {name: to_host(array) for name, array in variables.items()},
-        {path: list(stream.state) for path, stream in model.named_streams()},
-        training,
-    )
+    with model.turn:  # all of it of one step, if another thread trains the model
+        variables = optimizer.variables if optimizer is not None and optimizer.built else {}
+        return ModelFile(
+            serialize(model),
+            model.get_compile_config(),
+            weights_of(model),
+            {name: np.array(to_host(array)) for name, array in variables.items()},
+            {path: list(stream.state) for path, stream in model.named_streams()},
+            training,
+        )
 
 
 def weights_of(model: Network) -> dict[str, HostArray]:
-    """Return the weights by their paths, on the host."""
-    return {path: to_host(parameter.value) for path, parameter in model.parameters_by_path.items()}
+    """Return copies of the weights by their paths, on the host."""
+    with model.turn:
+        return {path: parameter.numpy() for path, parameter in model.parameters_by_path.items()}
 
 
 def restore(where: str, model: Compiled, content: ModelFile) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self, TypeVar
 
-from gpunet.backend.interrupts import Gate
+from gpunet.backend.interrupts import Gate, install, uninstall
 
 T = TypeVar("T")
 
@@ -26,19 +26,22 @@ class Interruption:
         self._wanted = False
         self._fetching = False
         self._installed = False
+        self._gate = Gate(self._note)
 
     def __enter__(self) -> Self:
         in_main_thread = threading.current_thread() is threading.main_thread()
         if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._installed = True
-            signal.signal(signal.SIGINT, Gate(self._note).handle)
+            install(self._gate)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._gate.close(ajar=False)  # a second one waits for this to be done
+            uninstall(signal.default_int_handler)
+            self._gate.open(ajar=False)
         if kind is None:
             self.check()  # pressed after the last step
 
@@ -68,6 +71,7 @@ class Interruption:
             yield item
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._wanted or self._fetching:
+        leaving = frame is not None and frame.f_code is Interruption.__exit__.__code__  # and must give SIGINT back
+        if (self._wanted or self._fetching) and not leaving:
             raise KeyboardInterrupt
         self._wanted = True

@@ -1,0 +1,70 @@
+"""Every kernel on random valid arguments: nothing to report in the checked mode, and the same bits in any order.
+
+kernel_cases.py draws the calls. Each is made in the fast mode and in the checked one, which looks at every access of
+every thread and at undefined behaviour (kernels/emulator/README.md), in both with threads in order and permuted.
+GPUNET_TEST_LONG=1 draws many, GPUNET_TEST_DRAWS of each case; what fails names the number to draw it again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from draws import Draw
+from kernel_cases import OTHERS, PRODUCTS
+
+import gpunet
+from gpunet.backend import devices, emulator, launch
+from gpunet.backend.arrays import EMULATED, HostArray, to_host
+from gpunet.backend.sources import entry_points, kernel_files
+
+LONG = os.environ.get("GPUNET_TEST_LONG") == "1"
+MANY = int(os.environ.get("GPUNET_TEST_DRAWS", "300"))  # of each case, where it may take long
+CASES = OTHERS | PRODUCTS
+_met: dict[str, set[tuple[str, str]]] = {}  # what each case has launched
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _emulated() -> Iterator[None]:
+    report = devices.examine(EMULATED)
+    if not report.usable:
+        pytest.skip(report.reason)
+    with gpunet.device(EMULATED):
+        yield
+
+
+def _run(name: str, number: int, checked: bool, order: str | int) -> list[HostArray]:
+    """Return what a case gives; an error of the emulator names the draw."""
+    try:
+        with emulator.configured(checked=checked, order=order), np.errstate(all="ignore"):
+            return [to_host(array) for array in CASES[name](Draw([number, *map(ord, name)]))]
+    except emulator.EmulatorError as error:
+        raise AssertionError(f"case {name!r}, draw {number}: {error}") from error
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_random_calls(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched = set[launch.Launch]()
+    monkeypatch.setattr(launch, "launched", launched)
+    for number in range(MANY if LONG else 2 if name in PRODUCTS else 10):
+        fast, checked = (_run(name, number, mode, "forward") for mode in (False, True))
+        for mode, order in ((False, number), (False, "reverse"), (True, number)):
+            others = _run(name, number, mode, order)
+            for place, (one, other) in enumerate(zip(checked if mode else fast, others, strict=True)):
+                same = one.tobytes() == other.tobytes()
+                assert same, f"case {name!r}, draw {number}: array {place} has other bits in order {order}, {mode=}"
+        # Between the modes a compiler may round otherwise: it computes logarithms of constants itself.
+        for one, other in zip(fast, checked, strict=True):
+            largest = np.abs(one, where=np.isfinite(one), out=np.zeros(one.shape)).max() if one.dtype.kind == "f" else 0
+            np.testing.assert_allclose(other, one, 0, 1e-5 * largest, err_msg=f"case {name!r}, draw {number}")
+    _met[name] = {(asked.file, asked.entry) for asked in launched}
+
+
+def test_every_kernel_has_a_case() -> None:
+    if set(_met) != set(CASES):
+        pytest.skip(f"needs all cases; {len(CASES) - len(_met)} did not run, or failed")
+    met = set().union(*_met.values())
+    missing = [f"{file}:{entry}" for file in kernel_files() for entry in entry_points(file) if (file, entry) not in met]
+    assert not missing, f"kernel_cases.py has no case that launches {', '.join(missing)}"
