@@ -9,284 +9,34 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import checks
 import numpy as np
 import pytest
 from emulated_kernel import require_emulator
-from sparse_arrays import ROWS, WINDOWS, Windows, covered, running, sparse
+from large_cases import CASES, RELU, Case, N, normal, placed
+from sparse_arrays import ROWS, Windows, covered, running, sparse
 
 from gpunet.backend import emulator
 from gpunet.backend.arrays import EMULATED, Array, HostArray, to_host
 from gpunet.backend.sources import entry_points, kernel_files
 from gpunet.ops import (
     accuracy,
-    adam,
-    arithmetic,
-    binary_cross_entropy,
-    constraint,
     convolution,
     convolution_policy,
-    convolution_pooling,
-    cross_entropy,
     dense,
     dropout,
     dropout_noise,
     gather,
     pooling,
-    preparation,
-    regularization,
-    roofline,
-    sgd,
-    softmax,
-    softmax_cross_entropy,
-    squared_error,
     winograd,
 )
-from gpunet.ops import activation as activations
-from gpunet.ops.activation import Activation
 from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.dropping import Dropping
-from gpunet.ops.flat import Layout
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory without pages is Linux's")
-
-N = WINDOWS * ROWS  # of the small run
-
-
-class Case(NamedTuple):
-    """`run` takes small arrays with rows along the first axis, and returns the arrays that it made or changed.
-
-    Those with as many rows as its first argument must have the bits of the small run, the others, sums over the rows,
-    must be close.
-    """
-
-    run: Callable[..., Any]
-    arrays: tuple[HostArray, ...]
-    margin: int = 2
-
-
-def _x(*row: int, seed: int = 0) -> HostArray:
-    return checks.normal(N, *row, seed=seed)
-
-
-def _labels(classes: int) -> HostArray:
-    return (np.arange(N, dtype=np.int32) * 7) % classes
-
-
-def _probabilities(classes: int, seed: int = 0) -> HostArray:
-    p = np.random.default_rng(seed).random((N, classes), np.float32) + 0.1
-    return p / p.sum(axis=1, keepdims=True)
-
-
-def _on(array: Any, dtype: Any = np.float32) -> Array:
-    return checks.on(EMULATED, np.array(array, dtype))
-
-
-SCALE = 0.5
-WIDE = 2**17 + 3  # elements of a row where ops go element by element
-
-CASES: dict[str, Case] = {
-    "activate": Case(lambda x: activations.activate(x, Activation.TANH), (_x(WIDE),)),
-    "activate_gradient": Case(
-        lambda dy, y: activations.activate_gradient(dy, y, Activation.TANH), (_x(WIDE), _x(WIDE, seed=1))
-    ),
-    "relu": Case(lambda x: activations.relu(x, 1.0, 0.1), (_x(WIDE),)),
-    "relu_gradient": Case(lambda dy, x: activations.relu_gradient(dy, x, 1.0, 0.1), (_x(WIDE), _x(WIDE, seed=1))),
-    "elu": Case(activations.elu, (_x(WIDE),)),
-    "elu_gradient": Case(activations.elu_gradient, (_x(WIDE), _x(WIDE, seed=1))),
-    "add_in_place": Case(lambda a, b: (arithmetic.add_in_place(a, b), a)[1], (_x(WIDE), _x(WIDE, seed=1))),
-    "scale": Case(lambda x: arithmetic.scale(x, 0.3), (_x(WIDE),)),
-    "scale_in_place": Case(lambda a: (arithmetic.scale_in_place(a, 0.3), a)[1], (_x(WIDE),)),
-    "scale_by": Case(lambda x: arithmetic.scale_by(x, _on([0.3])), (_x(WIDE),)),
-    "total": Case(arithmetic.total, (_x(WIDE),)),
-    "penalty": Case(lambda w: regularization.penalty(w, 0.1, 0.2), (_x(WIDE),)),
-    "add_penalty_gradient": Case(
-        lambda w, dw: (regularization.add_penalty_gradient(w, dw, 0.1, 0.2), dw)[1], (_x(WIDE), _x(WIDE, seed=1))
-    ),
-    "non_negative": Case(lambda w: (constraint.non_negative(w), w)[1], (_x(WIDE),)),
-    "sgd": Case(lambda w, g: (sgd.sgd(w, g, _on([0.1], np.float64)), w)[1], (_x(WIDE), _x(WIDE, seed=1))),
-    "sgd_momentum": Case(
-        lambda w, g, v: (sgd.sgd_momentum(w, g, v, _on([0.1], np.float64), 0.9, True), (w, v))[1],
-        (_x(WIDE), _x(WIDE, seed=1), _x(WIDE, seed=2)),
-    ),
-    "adam": Case(
-        lambda w, g, m, v: (adam.adam(w, g, m, v, _on([0.1], np.float64), 0.9, 0.99, 1e-7), (w, m, v))[1],
-        (_x(WIDE), _x(WIDE, seed=1), _x(WIDE, seed=2), abs(_x(WIDE, seed=3))),
-    ),
-    "dropout_gradient": Case(
-        lambda dy, mask: dropout.dropout_gradient(dy, mask, 0.3), (_x(WIDE), (_x(WIDE) > 0).astype(np.uint8))
-    ),
-    "copy": Case(lambda x, y: (roofline.copy(x, y), y)[1], (_x(WIDE), _x(WIDE, seed=1))),
-    "squared_error": Case(squared_error.squared_error, (_x(WIDE), _x(WIDE, seed=1)), margin=1),
-    "squared_error_gradient": Case(
-        lambda y, t: squared_error.squared_error_gradient(y, t, _on([SCALE])), (_x(WIDE), _x(WIDE, seed=1))
-    ),
-    "softmax": Case(softmax.softmax, (_x(1003),)),
-    "softmax_gradient": Case(softmax.softmax_gradient, (_x(1003), _probabilities(1003))),
-    "softmax_cross_entropy": Case(softmax_cross_entropy.softmax_cross_entropy, (_x(1003), _labels(1003))),
-    "softmax_cross_entropy_dense": Case(
-        softmax_cross_entropy.softmax_cross_entropy_dense, (_x(1003), _probabilities(1003))
-    ),
-    "cross_entropy": Case(cross_entropy.cross_entropy, (_probabilities(1003), _labels(1003))),
-    "cross_entropy_gradient": Case(
-        lambda p, t, s: cross_entropy.cross_entropy_gradient(p, t, s, _on([SCALE])),
-        (_probabilities(1003), _labels(1003), 1 + abs(_x())),
-    ),
-    "cross_entropy_dense": Case(cross_entropy.cross_entropy_dense, (_probabilities(1003), _probabilities(1003, 1))),
-    "cross_entropy_dense_gradient": Case(
-        lambda p, t, s, w: cross_entropy.cross_entropy_dense_gradient(p, t, s, w, _on([SCALE])),
-        (_probabilities(1003), _probabilities(1003, 1), 1 + abs(_x()), _x(seed=2)),
-    ),
-    "binary_cross_entropy_logits": Case(
-        binary_cross_entropy.binary_cross_entropy_logits, (_x(1003), _probabilities(1003))
-    ),
-    "binary_cross_entropy_logits_gradient": Case(
-        lambda z, t: binary_cross_entropy.binary_cross_entropy_logits_gradient(z, t, _on([SCALE])),
-        (_x(1003), _probabilities(1003)),
-    ),
-    "binary_cross_entropy": Case(
-        binary_cross_entropy.binary_cross_entropy, (_probabilities(1003), _probabilities(1003, 1))
-    ),
-    "binary_cross_entropy_gradient": Case(
-        lambda q, t: binary_cross_entropy.binary_cross_entropy_gradient(q, t, _on([SCALE])),
-        (_probabilities(1003), _probabilities(1003, 1)),
-    ),
-    "max_pooling": Case(lambda x: pooling.max_pooling(x, (2, 2), (2, 2), "valid"), (_x(30, 31, 5),)),
-    "max_pooling_gradient": Case(
-        lambda dy, winner, x: pooling.max_pooling_gradient(dy, winner, (2, 2), (2, 2), "valid", x.shape),
-        (_x(15, 15, 5), (np.arange(N * 15 * 15 * 5, dtype=np.int32) % 4).reshape(N, 15, 15, 5), _x(30, 31, 5)),
-    ),
-    "average_pooling": Case(lambda x: pooling.average_pooling(x, (2, 2), (2, 2), "valid"), (_x(30, 31, 5),)),
-    "average_pooling_gradient": Case(
-        lambda dy, x: pooling.average_pooling_gradient(dy, (2, 2), (2, 2), "valid", x.shape),
-        (_x(15, 15, 5), _x(30, 31, 5)),
-    ),
-    "global_average_pooling": Case(pooling.global_average_pooling, (_x(30, 31, 5),)),
-    "global_average_pooling_gradient": Case(
-        lambda dy, x: pooling.global_average_pooling_gradient(dy, x.shape), (_x(5), _x(30, 31, 5))
-    ),
-}
-
-
-def _rules(w: Array) -> preparation.Rules:
-    return preparation.Rules(Layout([(w.size,)]), [(0.1, 0.2)], [0.01], np.float32, EMULATED)
-
-
-def _prepared(w: Array, g: Array, *, limit: float = 0.0) -> tuple[Array, ...]:
-    rules, run = _rules(w), slice(0, 1)
-    flat = w.reshape(-1), g.reshape(-1)
-    factors = preparation.clip_factors(*flat, rules, [run], limit, False) if limit else None
-    preparation.prepare(*flat, rules, run, _on([0.1], np.float64), factors, 0.3)
-    return (w, g) if factors is None else (w, g, factors)
-
-
-def _gathered(order: Array, out: Array) -> Array:
-    source = checks.on(EMULATED, _x(40))
-    gather.gather(source, order, checks.on(EMULATED, np.zeros(1, np.int64)), out)
-    return out
-
-
-CASES |= {
-    "penalties": Case(lambda w: preparation.penalties(w.reshape(-1), _rules(w)), (_x(256),)),
-    "prepare": Case(_prepared, (_x(256), _x(256, seed=1))),
-    "clip_factors": Case(lambda w, g: _prepared(w, g, limit=0.5), (_x(256), _x(256, seed=1))),
-    "limit_norms": Case(lambda w: (constraint.limit_norm(w, (1,), 0.5, 2.0), w)[1], (_x(1003),)),
-    "gather": Case(_gathered, (np.arange(N)[::-1].copy(), _x(40))),
-}
-
-W = {
-    "dense": checks.normal(67, 40),
-    "convolution": checks.normal(3, 3, 32, 16),
-    "few channels": checks.normal(3, 3, 1, 16),
-    "grouped": checks.normal(3, 3, 2, 24),
-    "winograd": checks.normal(3, 3, 64, 64),
-}
-IMAGES = {
-    "convolution": ((10, 11, 32), (8, 9, 16), Geometry()),
-    "few channels": ((10, 11, 1), (8, 9, 16), Geometry()),
-    "grouped": ((10, 11, 8), (8, 9, 24), Geometry(groups=4)),
-}
-RELU = Activation.RELU
-
-
-def _convolved(name: str) -> dict[str, Case]:
-    """Return the cases of a convolution, of it with its max-pooling, and of their gradients."""
-    row, out, geometry = IMAGES[name]
-    pooled = (out[0] // 2, out[1] // 2, out[2])
-    winner = (np.arange(N * np.prod(pooled)) % 4).astype(np.uint8).reshape(N, *pooled)
-
-    def w() -> Array:
-        return checks.on(EMULATED, W[name])
-
-    cases = {
-        "": Case(lambda x: convolution.convolution(x, w(), None, RELU, geometry), (_x(*row),)),
-        ", images": Case(
-            lambda dy, y, x: convolution.convolution_input_gradient(dy, y, w(), RELU, geometry, x.shape),
-            (_x(*out), _x(*out, seed=1), _x(*row)),
-        ),
-    }
-    if name != "grouped":
-        cases |= {
-            ", pooled": Case(
-                lambda x: convolution_pooling.convolution_pooling(x, w(), None, RELU, geometry, "valid"), (_x(*row),)
-            ),
-            ", pooled, images": Case(
-                lambda dy, y, winner, x: convolution_pooling.convolution_pooling_input_gradient(
-                    dy, y, winner, w(), RELU, geometry, "valid", x.shape
-                ),
-                (_x(*pooled), _x(*pooled, seed=1), winner, _x(*row)),
-            ),
-        }
-    return {f"{name}{kind}": case for kind, case in cases.items()}
-
-
-CASES |= {
-    "dense": Case(lambda x: dense.dense(x, checks.on(EMULATED, W["dense"]), None, RELU), (_x(67),)),
-    "dense, inputs": Case(
-        lambda dy, y: dense.dense_input_gradient(dy, y, checks.on(EMULATED, W["dense"]), RELU), (_x(40), _x(40, seed=1))
-    ),
-}
-for _name in IMAGES:
-    CASES |= _convolved(_name)
-
-# Sums over all pixels of all images: of few pixels, far from each other, so that every block can run.
-ALL = 2**40
-FAR = {
-    "convolution": ((128, 128, 32), (2, 2, 16), Geometry(strides=(125, 125))),
-    "few channels": ((512, 512, 1), (2, 2, 16), Geometry(strides=(509, 509))),
-    "grouped": ((256, 256, 8), (2, 2, 24), Geometry(strides=(253, 253), groups=4)),
-}
-
-
-def _filters(name: str) -> dict[str, Case]:
-    """Return the cases of the gradient of a convolution's filters, without and with its max-pooling."""
-    row, out, geometry = FAR[name]
-    winner = (np.arange(N * out[2]) % 4).astype(np.uint8).reshape(N, 1, 1, out[2])
-
-    def new() -> tuple[Array, Array]:
-        made: tuple[Array, Array] = checks.on(EMULATED, np.zeros_like(W[name]), np.zeros(out[2], np.float32))
-        return made
-
-    def plain(x: Array, dy: Array, y: Array) -> tuple[Array, Array]:
-        dw, db = new()
-        convolution.convolution_kernel_gradient(x, dy, y, RELU, geometry, dw, db)
-        return dw, db
-
-    def pooled(x: Array, dy: Array, y: Array, winner: Array) -> tuple[Array, Array]:
-        dw, db = new()
-        convolution_pooling.convolution_pooling_kernel_gradient(x, dy, y, winner, RELU, geometry, "valid", dw, db)
-        return dw, db
-
-    small = _x(1, 1, out[2], seed=1), _x(1, 1, out[2], seed=2), winner
-    cases = {f"{name}, filters": Case(plain, (_x(*row), _x(*out, seed=1), _x(*out, seed=2)), ALL)}
-    return cases if name == "grouped" else cases | {f"{name}, pooled, filters": Case(pooled, (_x(*row), *small), ALL)}
-
-
-for _name in FAR:
-    CASES |= _filters(_name)
 
 
 def _results(given: Any) -> tuple[Array, ...]:
@@ -342,7 +92,7 @@ def test_winograds_slabs(backward: bool, monkeypatch: pytest.MonkeyPatch) -> Non
             if any(first <= place <= last for place in windows.places):
                 yield slab
 
-    small = _x(*shape), _x(*shape, seed=1)
+    small = normal(*shape), normal(*shape, seed=1)
     with emulator.configured(checked=False):
         expected = run(*checks.on(EMULATED, *small))
     monkeypatch.setattr(winograd, "slabs", of_windows)
@@ -362,7 +112,7 @@ def test_the_gradient_of_a_dense_kernel() -> None:
     require_emulator()
     width, filters = 2**17, 8
     windows = Windows(width)
-    x, dy, y = _x(width), _x(filters, seed=1), _x(filters, seed=2)
+    x, dy, y = normal(width), normal(filters, seed=1), normal(filters, seed=2)
     exact = x.T.astype(np.float64) @ (dy * (y > 0))
     with running(_ends):
         dw, db = sparse((width, filters), np.float32), sparse((filters,), np.float32)
@@ -392,7 +142,7 @@ def test_masks_are_numpys_everywhere(name: str) -> None:
             shape = (windows.rows, width, 1)
             mask = dropout_noise.noise_mask(shape, (None, None, 1), 0.3, (7, 3, 5), EMULATED)[..., 0]
         else:
-            x, w = windows.spread(np.ones((N, 8), np.float32)), _on(np.ones((8, width)))
+            x, w = windows.spread(np.ones((N, 8), np.float32)), placed(np.ones((8, width)))
             mask, _ = dense.dense(x, w, None, RELU, Dropping(0.3, (7, 3, 5)))
         rows = windows.gather(mask) != 0
     for place, row in zip(windows.places, rows, strict=True):
@@ -401,7 +151,7 @@ def test_masks_are_numpys_everywhere(name: str) -> None:
 
 def test_samples_are_gathered_from_anywhere() -> None:
     require_emulator()
-    samples = _x(1003)
+    samples = normal(1003)
     windows = Windows(1003)
     out = sparse((N, 1003), np.float32)
     with running(windows):

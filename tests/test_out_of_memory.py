@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,18 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_cupy import FakeCupy
 from limited_memory import Limit, limited
 from small_models import bits
 
 import gpunet
 from gpunet import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D, Sequential
-from gpunet.backend import emulator, gauge, memory, threads
+from gpunet.backend import arrays, emulator, gauge, memory, threads
 from gpunet.backend.arrays import CPU, Device, Kind, empty
 from gpunet.backend.gauge import measured
 from gpunet.backend.random import set_random_seed
+from gpunet.backend.shortage import charged
+from gpunet.backend.streaming import Layout
 from gpunet.layers import Layer
 from gpunet.training.feeding import ready
-from gpunet.training.memory import Line, line_of
+from gpunet.training.memory import Line, Rehearsed, line_of, tells_shortages
 
 # On a CPU an op works on a few hundred kilobytes at a time, beside which a batch is to be large.
 MOST = 800
@@ -100,7 +104,7 @@ def test_the_error_says_for_what_and_how_much_would_fit(limit: Limit, name: str)
     assert bits(model) == before and caught.value.__context__ is None
     assert limit.used <= used + 4096  # new means
     fits = int(match[4])
-    assert (0.2 if limit.device == CPU else 0.35) < fits / _whole(limit) <= 0.52
+    assert (0.15 if limit.device == CPU else 0.3) < fits / _whole(limit) <= 0.52
     assert (match[6] is None) == name.startswith("predict")
     if limit.device != CPU or not name.endswith("on_batch"):  # there NumPy holds the batch, which the limit overlooks
         act(model, fits)
@@ -113,7 +117,7 @@ def test_the_advised_number_of_parts_fits(limit: Limit, name: str) -> None:
     with pytest.raises(MemoryError) as caught:
         act(model, _whole(limit))
     parts = int(re.findall(r"batch_parts=(\d+)", str(caught.value))[0])
-    assert 2 <= parts <= (5 if limit.device == CPU else 4)
+    assert 2 <= parts <= (6 if limit.device == CPU else 4)
     model.compile(model.optimizer, model.loss, ["accuracy"], run_eagerly=True, batch_parts=parts)
     memory.pool().release()
     with measured() as taken:
@@ -148,10 +152,10 @@ def test_a_model_tells_what_it_takes(limit: Limit) -> None:
         followed = model.memory(n)
     assert bits(model) == before and model.optimizer is not None and model.optimizer.iterations == 0
     step = model._new_step()
-    arrays = tuple(gpunet.to_device(a, model.device) for a in (X[:n], Y[:n].astype(np.int32)))
+    placed = tuple(gpunet.to_device(a, model.device) for a in (X[:n], Y[:n].astype(np.int32)))
     with measured() as taken:
-        step.train(ready(arrays))
-    real = taken.peak + sum(a.nbytes for a in arrays)
+        step.train(ready(placed))
+    real = taken.peak + sum(a.nbytes for a in placed)
     assert told.step == pytest.approx(real, rel=0.01)
     # On a CPU 14 MiB are not much beside what ops work on at a time: the line lies above.
     assert followed.step == pytest.approx(real, rel=0.2 if limit.device == CPU else 0.01)
@@ -240,6 +244,22 @@ def test_a_state_that_does_not_fit_is_named(limit: Limit) -> None:
     model.fit(np.zeros((8, 400), np.float32), np.zeros((8, 400), np.float32), verbose=0)
 
 
+@pytest.mark.parametrize("name", ["fit", "evaluate", "predict"])
+def test_data_that_does_not_fit_is_named(limit: Limit, name: str) -> None:
+    if limit.device == CPU:
+        pytest.skip("the CPU reads the user's array where it is")
+    model, n = _model(), 400
+    ACTS[name](model, 8)
+    limit.bytes = limit.used + n * 288
+    text = (
+        rf"Sequential 'sequential.*'\.{name}: the data must fit in memory; got no room: emulated: an array .* are free;"
+    )
+    with pytest.raises(MemoryError, match=text):
+        ACTS[name](model, n)
+    limit.bytes = None
+    ACTS[name](model, 8)
+
+
 def test_the_pool_gives_back_what_it_keeps_before_it_gives_up() -> None:
     with limited(CPU) as limit:
         limit.bytes = 3 * 2**20
@@ -250,6 +270,42 @@ def test_the_pool_gives_back_what_it_keeps_before_it_gives_up() -> None:
         pool.empty((5 * 2**17,), np.dtype(np.float32))  # 2.5 MiB, beside which 2 have no room
         with pytest.raises(MemoryError):
             pool.empty((2**20,), np.dtype(np.float32))
+
+
+class _OnGpu:
+    """What fits a batch of 500,000 on a GPU, in a step that takes an array of 1024 floats a sample."""
+
+    where = "Sequential 'model'"
+
+    def __init__(self, gpu: Device) -> None:
+        self.gpu = gpu
+
+    def rehearse(self, x: Any) -> None:
+        empty((len(x), 1024), np.float32, self.gpu)
+
+    @tells_shortages
+    def fit(self) -> None:
+        layouts = [Layout((500_000, 8), np.dtype(np.float32))]
+        rehearsed = Rehearsed(Dense(1), self.gpu, self.rehearse, parts=1)
+        with rehearsed.watching(layouts), charged("the forward pass of Dense 'dense'"):
+            empty((500_000, 1024), np.float32, self.gpu)
+
+
+def test_the_error_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as it goes without one: half of 1 GiB is free, of which eight tenths are to be used."""
+    cupy = FakeCupy()
+    monkeypatch.setitem(sys.modules, "cupy", cupy)  # type: ignore[arg-type]
+    monkeypatch.setattr(arrays, "import_cupy", lambda: cupy)
+    size = int((0.8 * 2**29 + 32 * 500_000) / (4096 + 32))  # the batch itself, of 32 bytes a sample, gives way
+    part = int(0.8 * 2**29 / 4096)
+    text = (
+        "Sequential 'model'.fit: a batch of 500000 samples must fit in memory; got no room in the forward pass of "
+        "Dense 'dense': cuda:0: an array of shape (500000, 1024) and dtype float32 needs 1953.1 MiB; "
+        f"512.0 of 1024.0 MiB are free; {size} samples would fit: use batches of {size}, "
+        f"or compile(..., batch_parts={-(-500_000 // part)})"
+    )
+    with pytest.raises(MemoryError, match=re.escape(text)):
+        _OnGpu(Device(Kind.CUDA)).fit()
 
 
 def test_a_line_through_two_sizes() -> None:
@@ -310,8 +366,11 @@ except MemoryError as error:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit on address space is Linux's")
 def test_a_real_limit_on_the_host() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=300, check=False)
+    """On one thread: glibc sets address space aside for each, which is no memory, but counts here."""
+    surroundings = {**os.environ, "GPUNET_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+    command = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=surroundings)
     assert done.returncode == 0, done.stderr
     assert re.search(r"a batch of 4096 samples must fit in memory; got no room in the \w+ pass of Conv2D", done.stdout)
     assert re.search(r"[\d.]+ of [\d.]+ MiB are free", done.stdout)
-    assert int(re.findall(r"trained with (\d+)", done.stdout)[0]) > 400
+    assert int(re.findall(r"trained with (\d+)", done.stdout)[0]) > 300

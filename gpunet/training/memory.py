@@ -20,9 +20,9 @@ from gpunet.backend.gauge import measured
 from gpunet.backend.streaming import Layout
 from gpunet.layers.state import LayerState
 
-# Of the memory that is free, what an advised batch may take: blocks are larger than arrays, and NumPy's own
-# temporaries are not counted.
-_USABLE_SHARE = 0.9
+# Of the memory that is free, what an advised batch may take: blocks are up to an eighth larger than arrays, and NumPy's
+# own temporaries are not counted.
+_USABLE_SHARE = 0.8
 
 # What is rehearsed: so many samples or, if that is more of them, those that take so many bytes.
 _SAMPLES = 1024
@@ -189,4 +189,4 @@ def _advice(known: shortage.Shortage) -> str:
     parts = f"compile(..., batch_parts={-(-known.batch // part)})" if known.parts and part else ""
     if size == 0:
         return f"use {parts}" if parts else "not even one sample would fit: use a smaller model"
-    return f"{size} samples would fit: use batches of {size}" + (f", or {parts}" if parts else "")
+    return f"{size} sample{'s' * (size > 1)} would fit: use batches of {size}" + (f", or {parts}" if parts else "")
