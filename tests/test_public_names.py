@@ -33,6 +33,7 @@ MODULES = {
     "constraints",
     "datasets",
     "initializers",
+    "inspection",
     "layers",
     "losses",
     "metrics",

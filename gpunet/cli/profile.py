@@ -24,7 +24,7 @@ def _profile_command(
     device: DeviceOption = None,
     json: Annotated[Target, typer.Option(dir_okay=False, help="Write everything to this file.")] = None,
     trace: Annotated[Target, typer.Option(dir_okay=False, help="Write a timeline for Perfetto.")] = None,
-    plot: Annotated[Target, typer.Option(dir_okay=False, help="Draw the roofline (needs gpunet[plot]).")] = None,
+    plot: Annotated[Target, typer.Option(dir_okay=False, help="Draw the roofline (needs the extra plot).")] = None,
 ) -> None:
     """Time each op of a training step on random data, beside what the device could do."""
     with reported_errors():

@@ -27,6 +27,7 @@ R = TypeVar("R")
 Backward: TypeAlias = Callable[[Array], Array | None]
 Forward: TypeAlias = tuple[Array, Backward]
 Pass: TypeAlias = str
+Watcher: TypeAlias = Callable[..., Forward]
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"  # the passes of a training step
 
@@ -96,6 +97,7 @@ class Trace:
 
 
 _active: ContextVar[Trace | None] = ContextVar("gpunet_trace", default=None)
+_watcher: ContextVar[Watcher | None] = ContextVar("gpunet_watcher", default=None)
 
 
 @dataclass
@@ -194,6 +196,19 @@ def recording(clock: Clock) -> Iterator[Trace]:
         _active.reset(token)
 
 
+@contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Inside a `with` block, have `watcher(name, run, x, ...)` run each layer of this thread.
+
+    `run(x, ...)` is what would have run without it, and returns (y, backward), as the watcher must.
+    """
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
 def part(name: str, direction: Pass = FORWARD) -> AbstractContextManager[None]:
     """Return a context whose ops are charged to `name`, a part of the step that is no layer."""
     trace = _active.get()
@@ -204,6 +219,9 @@ def layer(
     name: str, run: Callable[P, tuple[Array, Backward]], *args: P.args, **kwargs: P.kwargs
 ) -> tuple[Array, Backward]:
     """Return run(*args), which is (y, backward), with the ops of both charged to layer `name`."""
+    watcher = _watcher.get()
+    if watcher is not None:
+        return watcher(name, run, *args, **kwargs)
     trace = _active.get()
     if trace is None:
         return run(*args, **kwargs)

@@ -88,19 +88,24 @@ class Step:
 
         The total loss, weighted by the batch's size, and the metrics are added to the running means.
         """
-        loss = self._loss_of_logits if self.network.ends_in_softmax else None
-        y_pred, backward = (self.network.forward if loss is None else self.network.forward_logits)(x, training)
+        y_pred, backward, loss = self.run_network(x, training)
         record = self._mean_loss.state_on(device_of(x))
         with part("loss"):
-            _, loss_backward = (loss or self._loss).forward(y, y_pred, record)
+            _, loss_backward = loss.forward(y, y_pred, record)
             for penalty in (*self.optimizer.penalties(), *self.network.activity_losses):
                 accumulate_mean(record, penalty, len(y), 0)
-        needs_softmax = loss is not None and any(metric.needs_probabilities for metric in self.metrics)
+        needs_softmax = loss is not self._loss and any(metric.needs_probabilities for metric in self.metrics)
         with part("metrics"):
             shown = softmax(y_pred) if needs_softmax else y_pred
             for metric in self.metrics:
                 metric.update_state(y, shown)
         return loss_backward, backward
+
+    def run_network(self, x: Array, training: bool) -> tuple[Array, Backward, Loss]:
+        """Run the network; return what its loss takes, outputs or logits, the network's backward, and that loss."""
+        if self._loss_of_logits is not None and self.network.ends_in_softmax:
+            return *self.network.forward_logits(x, training), self._loss_of_logits
+        return *self.network.forward(x, training), self._loss
 
     def reset(self) -> None:
         """Begin new means."""
