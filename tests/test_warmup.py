@@ -40,6 +40,14 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
         one.cache_clear()
 
 
+def test_a_batch_that_no_memory_can_hold() -> None:
+    model = Sequential([Input((3,)), Dense(2)], name="net")
+    with pytest.raises(
+        ValueError, match=r"Sequential 'net': batch_size must be at most \d+ for an input of \(None, 3\)"
+    ):
+        model.warmup(2**62)
+
+
 def test_what_the_cache_held_is_told_from_what_was_compiled(empty_cache: Path) -> None:
     model = Sequential([Input((4,)), Dense(3, activation="softmax")])
     first = model.warmup(2)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gpunet.backend.arrays import HostArray, Shape
 from gpunet.training.trainer import Trainer
+
+_ADDRESSABLE = 2**63 - 1  # bytes
+_DRAWN_BYTES = 8  # of a random number
 
 
 def random_inputs(model: Trainer, n: int) -> HostArray:
@@ -32,4 +37,7 @@ def _known(model: Trainer, which: str, n: int) -> Shape:
     sizes = [size for size in shape[1:] if size is not None]
     if len(sizes) < len(shape) - 1:
         raise ValueError(f"{model.where}: sizes of the {which} must be known but for the batch; got {shape}")
+    most = _ADDRESSABLE // (_DRAWN_BYTES * math.prod(sizes))
+    if n > most:
+        raise ValueError(f"{model.where}: batch_size must be at most {most} for an {which} of {shape}; got {n}")
     return (n, *sizes)
