@@ -48,7 +48,7 @@ def test_a_network_within_tolerance() -> None:
     result = _run("mlp", "--batch-size", "4", "--steps", "2", "--json", "p.json")
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    assert lines[0] == "mlp: a training step of 4 samples, float32, on emulated and on"
+    assert lines[0] == "mlp: a training step of 4 samples, float32, emulated and cpu"
     assert lines[-1] == "All within a tolerance of 64."
     assert lines[-4].split() == ["step", "loss", "on", "cpu", "loss", "on", "emulated", "difference"]
     content = json.loads(Path("p.json").read_text())

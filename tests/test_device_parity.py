@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import builtins
 import copy
-import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import checks
 import numpy as np
 import pytest
 from emulated_kernel import require_emulator
+from parity_models import Faulty, X, Y, compared, small_model
 from small_models import bits, digits, small_cnn
 
 import gpunet
@@ -23,46 +20,10 @@ from gpunet.cli.models import find_model
 from gpunet.inspection import Drift, Parity, parity
 from gpunet.inspection.passes import run_pass
 from gpunet.inspection.samples import random_inputs, random_targets
-from gpunet.inspection.ulps import distance
 from gpunet.layers import Layer, dense, dropout
 from gpunet.layers.base import Forward
 from gpunet.optimizers import SGD
 from gpunet.recipes import RECIPES
-
-X, Y = checks.normal(6, 5), np.arange(6) % 3
-
-
-class Faulty(Layer):
-    """y = 2 x; on a device that is not the CPU y and dx are spoiled by `forward_by` and `backward_by`."""
-
-    def __init__(self, forward_by: float = 0, backward_by: float = 0, gradient_by: float = 0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.faults = (forward_by, backward_by, gradient_by)
-
-    def build(self, input_shape: Any) -> None:
-        self.a = self.add_weight((input_shape[-1],), "ones", name="a")
-
-    def forward(self, x: Array, training: bool) -> Forward:
-        forward_by, backward_by, gradient_by = (0.0, 0.0, 0.0) if device_of(x) == CPU else self.faults
-        a = self.a.value
-
-        def backward(dy: Array) -> Array:
-            self.a.add_gradient((dy * x).sum(axis=0) * (1 + gradient_by))
-            return dy * a * (1 + backward_by)
-
-        return x * a * (1 + forward_by), backward
-
-
-def _model(*middle: Layer, optimizer: Any = "sgd") -> Sequential:
-    layers = [Dense(4, "tanh", name="first"), *middle, Dense(3, activation="softmax", name="last")]
-    model = Sequential([Input((5,)), *layers], name="net")
-    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
-    return model
-
-
-def _parity(model: Sequential, **options: Any) -> Parity:
-    require_emulator()
-    return parity(model, X, Y, device="emulated", **{"steps": 2, **options})
 
 
 def _first(found: Parity) -> tuple[str, str, str]:
@@ -102,7 +63,7 @@ def test_the_built_in_networks_are_within_tolerance(name: str, device: Device) -
     ],
 )
 def test_a_faulty_layer_is_named(faults: dict[str, float], expected: tuple[str, str, str]) -> None:
-    found = _parity(_model(Faulty(**faults, name="middle")))
+    found = compared(small_model(Faulty(**faults, name="middle")))
     assert _first(found) == expected
     beyond = [row for row in found.rows if row.beyond]
     assert len(beyond) == 1, "the layers that inherit the fault are not faulty"
@@ -121,7 +82,7 @@ def test_a_wrong_kernel_of_ours_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
             dw[0, 0] += 1  # one element of a corner
 
     monkeypatch.setattr(dense, "dense_kernel_gradient", wrong)
-    assert _first(_parity(_model())) == ("last", "backward", "dkernel")
+    assert _first(compared(small_model())) == ("last", "backward", "dkernel")
 
 
 class _SkipsTheRate(SGD):
@@ -134,7 +95,7 @@ class _SkipsTheRate(SGD):
 
 
 def test_a_wrong_update_is_named() -> None:
-    found = _parity(_model(optimizer=_SkipsTheRate(0.1)), steps=1)
+    found = compared(small_model(optimizer=_SkipsTheRate(0.1)), steps=1)
     assert _first(found) == ("first", "update", "kernel")
     assert not any(row.beyond for row in found.rows if row.direction != "update")
     assert found.drift.first_beyond is None, "the loss of the first step is from before the update"
@@ -154,12 +115,12 @@ class _Counting(Layer):
 
 
 def test_a_fault_of_a_later_step_shows_in_the_loss() -> None:
-    model = _model(_Counting())
+    model = small_model(_Counting())
     model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
-    found = _parity(model, steps=4)
+    found = compared(model, steps=4)
     assert found.first_beyond is None and found.drift.first_beyond == 3 and not found.within_tolerance
     assert "but the loss of step 3: " in found.verdict and found.verdict in str(found)
-    assert _parity(model, steps=2).within_tolerance
+    assert compared(model, steps=2).within_tolerance
     diverged = Drift((1.0, float("nan"), 2.0), (1.0, float("nan"), float("inf")), (0.0, 0.0, 9.0))
     assert diverged.differences == (0, 0, np.inf) and diverged.first_beyond == 3
 
@@ -170,10 +131,10 @@ def test_other_dropout_masks_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(x: Array, rate: float, key: Any) -> Any:
         return right(x, rate, key if device_of(x) == CPU else (key[0] + 1, *key[1:]))
 
-    model = _model(Dropout(0.5, name="drop"))
-    assert _parity(model).within_tolerance
+    model = small_model(Dropout(0.5, name="drop"))
+    assert compared(model).within_tolerance
     monkeypatch.setattr(dropout, "dropout", wrong)
-    assert _first(_parity(model)) == ("drop", "forward", "y")
+    assert _first(compared(model)) == ("drop", "forward", "y")
 
 
 class _Residual(Layer):
@@ -205,7 +166,7 @@ class _Residual(Layer):
     [((1e-3, 0), ("res", "forward", "x of res/b")), ((0, 1e-3), ("res", "backward", "dx")), ((0, 0), None)],
 )
 def test_what_a_layer_does_between_its_inner_layers(faults: tuple[float, float], expected: Any) -> None:
-    found = _parity(_model(_Residual(*faults, name="res")))
+    found = compared(small_model(_Residual(*faults, name="res")))
     names = {(row.layer, row.array) for row in found.rows}
     assert {("res/a", "y"), ("res/b", "y"), ("res", "x of res/b"), ("res/b", "dkernel"), ("res", "dx")} <= names
     assert ("res", "y") not in names, "it hands on what b made"
@@ -215,10 +176,37 @@ def test_what_a_layer_does_between_its_inner_layers(faults: tuple[float, float],
         assert _first(found) == expected
 
 
+class _Averaging(Layer):
+    """y = x; it keeps a running average of x, as normalizations do, another one on devices if `fault` is not 1."""
+
+    def __init__(self, fault: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fault = fault
+
+    def build(self, input_shape: Any) -> None:
+        self.mean = self.add_weight((input_shape[-1],), "zeros", name="mean", trainable=False)
+
+    def forward(self, x: Array, training: bool) -> Forward:
+        if training:
+            fault = 1.0 if device_of(x) == CPU else self.fault
+            self.mean.assign(0.9 * self.mean.value + 0.1 * fault * x.mean(axis=0))
+        return x, lambda dy: dy
+
+
+@pytest.mark.parametrize("fault", [1.0, 1.001, 0.0])
+def test_weights_that_a_layer_changes_itself(fault: float) -> None:
+    found = compared(small_model(_Averaging(fault, name="average")))
+    if fault == 1:
+        assert found.within_tolerance
+        assert [row.shape for row in found.rows if row.array == "mean"] == [(4,)]
+    else:
+        assert _first(found) == ("average", "update", "mean")
+
+
 def test_nested_and_shared_layers() -> None:
     shared = Dense(4, "tanh", name="twice")
     inner = Sequential([Input((4,)), shared, Faulty(backward_by=1e-3, name="bad"), shared], name="inner")
-    found = _parity(_model(inner))
+    found = compared(small_model(inner))
     assert _first(found) == ("inner/bad", "backward", "dx")
     names = [(row.layer, row.array) for row in found.rows if row.direction == "backward"]
     assert names.index(("inner/twice #2", "dkernel")) < names.index(("inner/twice", "dkernel"))
@@ -254,11 +242,11 @@ class _Rounded(Layer):
 
 
 def test_a_relu_next_to_zero_is_explained() -> None:
-    model = _model(_Rounded(name="relu"))
+    model = small_model(_Rounded(name="relu"))
     kernel = model.layers[0].get_weights()[0]
     kernel[:, 3] = kernel[:, 0]
     model.layers[0].set_weights([kernel, np.zeros(4)])
-    found = _parity(model)
+    found = compared(model)
     row = next(row for row in found.rows if (row.layer, row.array) == ("relu", "dx"))
     assert row.own > 1000 and row.sensitivity is not None and row.sensitivity > 1000 and not row.beyond
     assert found.first_beyond is None and "explained by its sensitivity" in str(found)
@@ -280,8 +268,8 @@ def test_arrays_of_own_layers_go_along() -> None:
     require_emulator()
     for place in ("cpu", "emulated"):
         with gpunet.device(place):
-            model = _model(_Elsewhere())
-        assert _parity(model).within_tolerance
+            model = small_model(_Elsewhere())
+        assert compared(model).within_tolerance
         assert str(model.device) == str(device_of(model.layers[1].tables[0])) == place  # type: ignore[attr-defined]
 
 
@@ -320,7 +308,7 @@ def test_layers_that_do_not_run_alike() -> None:
     with pytest.raises(
         RuntimeError, match=r"layers must run alike on both devices; the .* pass of odd.* made .*nothing"
     ):
-        _parity(_model(_OnOneOnly(name="odd")))
+        compared(small_model(_OnOneOnly(name="odd")))
 
 
 def test_the_model_stays_as_it_was() -> None:
@@ -341,83 +329,16 @@ def test_the_model_stays_as_it_was() -> None:
     assert bits(models[0]) == bits(models[1])
 
 
-def test_units() -> None:
-    one = np.float32([1.5, -3, 0])
-    assert distance(one, one) == 0
-    assert distance(one, one + np.float32([0, 0, 2**-22])) == 1, "numbers from 2 to 4 are 2**-22 apart"
-    assert distance(one, one + np.float32([0, 0, 2**-22]), allowed=np.float64([0, 0, 2**-23])) == 0.5
-    assert distance(np.float64([1]), np.float64([1 + 2**-52])) == 1
-    assert distance(np.int64([5]), np.int64([7])) == 2
-    odd = np.float32([np.nan, np.inf, 1])
-    assert distance(odd, odd) == 0
-    assert distance(odd, np.float32([np.nan, -np.inf, 1])) == distance(odd, np.float32([0, np.inf, 1])) == np.inf
-    assert distance(np.zeros(2, np.float32), np.zeros(2, np.float32)) == 0
-
-
-def test_files(tmp_path: Path) -> None:
-    found = _parity(_model(Faulty(forward_by=np.inf, name="middle")))
-    found.to_json(tmp_path / "p.json")
-    content = json.loads((tmp_path / "p.json").read_text())
-    assert content["within_tolerance"] is False and content["verdict"] == found.verdict
-    assert [row["layer"] for row in content["rows"]] == [row.layer for row in found.rows]
-    (bad,) = [row for row in content["rows"] if row["beyond"]]
-    assert bad["own"] is None and bad["shape"] == [6, 4] and content["device"] == "emulated"
-    assert content["drift"]["against"] == list(found.drift.against) and len(content["drift"]["allowed"]) == 2
-    pytest.importorskip("matplotlib")
-    found.to_png(tmp_path / "p.png")
-    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG\r\n")
-
-
-def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, imported = _parity(_model()), builtins.__import__
-
-    def refuse(name: str, *args: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError("it is not here")
-        return imported(name, *args)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(RuntimeError, match=r"to_png: needs matplotlib \(it is not here\); install gpunet\[plot\]"):
-        found.to_png(tmp_path / "p.png")
-
-
-def _uncompiled() -> Sequential:
-    return Sequential([Input((5,)), Dense(3)], name="plain")
-
-
-def _with_a_generator() -> Sequential:
-    model = _model()
-    model.layers[0].lines = (line for line in "ab")  # type: ignore[attr-defined]
-    return model
-
-
-@pytest.mark.parametrize(
-    ("model", "options", "error", "message"),
-    [
-        (_model, {"steps": 0}, ValueError, "Sequential 'net': parity: steps must be at least 1; got 0"),
-        (_model, {"tolerance": -1}, ValueError, "tolerance must be finite and at least 0; got -1"),
-        (_model, {"batch_size": 2.5}, TypeError, "batch_size must be an integer; got 2.5"),
-        (_model, {"against": "gpu"}, ValueError, "name must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'emulated'"),
-        (_model, {"device": "cuda:99"}, RuntimeError, "cuda:99 is not usable here"),
-        (_uncompiled, {}, ValueError, "Sequential 'plain': parity: the model must be compiled first"),
-        (_with_a_generator, {}, TypeError, "a layer, the loss or the optimizer must be one to copy; .*generator"),
-    ],
-)
-def test_errors(model: Callable[[], Sequential], options: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        parity(model(), X, Y, **{"device": "cpu", **options})
-
-
 def test_other_kinds_of_models() -> None:
-    frozen = _model(
+    frozen = small_model(
         Flatten(), Dense(4, activity_regularizer="l2", kernel_regularizer="l1", kernel_constraint="non_neg")
     )
     frozen.layers[0].trainable = False
     frozen.compile(gpunet.optimizers.Adam(0.01, clipnorm=0.5, weight_decay=0.1), "sparse_categorical_crossentropy")
-    found = _parity(frozen)
+    found = compared(frozen)
     assert found.within_tolerance and not any(row.layer == "first" for row in found.rows if row.direction != "forward")
     frozen.trainable = False
-    found = _parity(frozen)
+    found = compared(frozen)
     assert found.within_tolerance and {row.direction for row in found.rows} == {"forward", "backward"}
     wide = Sequential([Input((5,)), Dense(3, dtype="float64")])
     wide.compile("adam", "mse")

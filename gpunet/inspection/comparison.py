@@ -20,7 +20,7 @@ from gpunet.backend import devices
 from gpunet.backend.arrays import CPU, EMULATED, Device, HostArray, to_device, to_host
 from gpunet.backend.threads import one_blas_thread
 from gpunet.inspection.parity_report import Drift, Parity, ParityRow
-from gpunet.inspection.passes import Point, Record, moved, run_pass
+from gpunet.inspection.passes import Point, Record, moved, run_pass, weight_point
 from gpunet.inspection.twin import twin
 from gpunet.inspection.ulps import differences, distance, spacing
 from gpunet.ops.trace import UPDATE
@@ -63,12 +63,14 @@ def parity(
     >>> found.within_tolerance
     True
     """
+    if not isinstance(model, Trainer):
+        raise TypeError(f"parity: model must be one that can be trained; got {arguments.shown(model)}")
     where = f"{model.where}: parity"
     size = None if batch_size is None else arguments.integer(where, "batch_size", batch_size)
     steps = arguments.integer(where, "steps", steps)
     tolerance = arguments.real(where, "tolerance", tolerance, minimum=0)
-    first = _device(against)
-    second = default_device(first) if device is None else _device(device)
+    first = _device(f"{where}: against", against)
+    second = default_device(first) if device is None else _device(f"{where}: device", device)
     batch = _first_batch(model, where, x, y, size)
     comparison = _Comparison(model, (first, second), batch, tolerance)
     record, rows = comparison.passes()
@@ -93,10 +95,15 @@ def default_device(against: Device) -> Device:
     return CPU if against == EMULATED else EMULATED
 
 
-def _device(name: str | Device) -> Device:
+def _device(where: str, name: str | Device) -> Device:
     """Return the device called `name`; RuntimeError with the reason if it cannot be used."""
-    with devices.device(name) as chosen:
-        return chosen
+    if not isinstance(name, (str, Device)):
+        raise TypeError(f"{where} must be the name of a device; got {arguments.shown(name)}")
+    try:
+        with devices.device(name) as chosen:
+            return chosen
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _first_batch(model: Trainer, where: str, x: Any, y: Any, size: int | None) -> tuple[HostArray, HostArray]:
@@ -132,7 +139,19 @@ class _Comparison:
             self._row(point, (array, own.made[point]), (array, theirs.made[point]), spreads.get(point))
             for point, array in ours.made.items()
         ]
+        rows += self._changed(ours.changed, own.changed, theirs.changed)
         return ours, rows
+
+    def _changed(self, ours: State, own: State, inherited: State) -> list[ParityRow]:
+        """Return rows for weights that the layers of any pass changed themselves."""
+        rows = []
+        for parameter in self._model.weights:
+            point = weight_point(parameter)
+            if point in ours or point in own or point in inherited:
+                before = parameter.numpy()
+                first, second, third = (state.get(point, before) for state in (ours, own, inherited))
+                rows.append(self._row(point, (first, second), (first, third)))
+        return rows
 
     def _run(self, device: Device, given: Record | None = None, noise: np.random.Generator | None = None) -> Record:
         with devices.device(device):  # where own layers may make arrays
@@ -226,11 +245,11 @@ def _state(model: Trainer) -> State:
     assert model.optimizer is not None
     found, variables = {}, model.optimizer.variables
     for parameter in model.trainable_weights:
-        layer = parameter.path.removesuffix(f"/{parameter.name}")
-        found[Point(layer, UPDATE, parameter.name)] = parameter.numpy()
+        point = weight_point(parameter)
+        found[point] = parameter.numpy()
         for path in [path for path in variables if path.startswith(f"{parameter.path}/")]:
             name = parameter.name + path.removeprefix(parameter.path)
-            found[Point(layer, UPDATE, name)] = np.array(to_host(variables[path]))
+            found[point._replace(array=name)] = np.array(to_host(variables[path]))
     for name in ("iterations", "learning_rate"):
         found[Point("optimizer", UPDATE, name)] = np.array(to_host(variables[name]))
     return found

@@ -25,13 +25,13 @@ class ParityRow:
     `layer` is a layer's path (several that run as one op are joined by ' + '; ' #2' is the second use in the step),
     'loss', 'optimizer', or, for what arrives at a layer without coming straight from another one, whatever holds
     that layer. `direction` is the pass, 'forward', 'backward' or 'update'. `array` is 'y', 'dx', 'd' and the name of
-    a weight, or for updates the name of a weight or of an optimizer's slot.
+    a weight, or for updates, by the optimizer or by the layer itself, the name of a weight or of an optimizer's slot.
 
     `own` is the difference that the layer made: both devices gave it the same input (or dy, or gradient). In
     `inherited` each device had its own, so that the differences of all layers before are in it, and may be large where
-    they switched a relu or another maximum; for updates it is that after all steps. `sensitivity` tells how far the
-    first device's own result moves if its input is moved by up to 16 units, None where nobody had to ask; `beyond`
-    whether `own` is more than the tolerance and four times this explain.
+    they switched a relu or another maximum; for updates by the optimizer it is that after all steps. `sensitivity`
+    tells how far the first device's own result moves if its input is moved by up to 16 units, None where nobody had to
+    ask; `beyond` whether `own` is more than the tolerance and four times this explain.
     """
 
     layer: str
@@ -101,8 +101,9 @@ class Parity:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        yield f"{self.model}: a training step of {self.batch_size} samples, {self.dtype}, on {self.device} and on"
-        yield f"{self.against}; differences in units of the last place of an array's largest number"
+        both = f"{self.device} and {self.against}"
+        yield f"{self.model}: a training step of {self.batch_size} samples, {self.dtype}, {both}"
+        yield "(differences in units of the last place of an array's largest number)"
         yield from table(_COLUMNS, [_cells(row) for row in self.rows], numbers=(4, 5))
         if self.drift.device:
             yield ""

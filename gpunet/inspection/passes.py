@@ -15,7 +15,8 @@ import numpy as np
 
 from gpunet.backend.arrays import Array, HostArray, device_of, to_device, to_host
 from gpunet.backend.threads import one_blas_thread
-from gpunet.ops.trace import BACKWARD, FORWARD, Forward, Observer, layer, observed
+from gpunet.ops.trace import BACKWARD, FORWARD, UPDATE, Forward, Observer, layer, observed
+from gpunet.parameters import Parameter
 from gpunet.training.trainer import Trainer
 
 _MOVED_BY = 16  # units of the last place
@@ -34,12 +35,18 @@ class Record:
     """What a pass did: `made` holds what its layers computed, in that order, `given` what each was given.
 
     What only hands on an array that another layer made is not in `made`; the gradients of parameters are, and by
-    path, summed over all uses, in `gradients`.
+    path, summed over all uses, in `gradients`. `changed` are weights that layers changed themselves, such as averages.
     """
 
     made: dict[Point, HostArray] = field(default_factory=dict)
     given: dict[Point, HostArray] = field(default_factory=dict)
     gradients: dict[str, HostArray] = field(default_factory=dict)
+    changed: dict[Point, HostArray] = field(default_factory=dict)
+
+
+def weight_point(parameter: Parameter) -> Point:
+    """Return what the rows of updates call a weight."""
+    return Point(parameter.path.removesuffix(f"/{parameter.name}"), UPDATE, parameter.name)
 
 
 @one_blas_thread()
@@ -54,6 +61,7 @@ def run_pass(
     watcher = _Watcher(model, given, noise)
     batch, targets = (to_device(array.copy(), model.device) for array in (x, y))
     model.prepare_gradients()
+    before = {parameter.path: parameter.numpy() for parameter in model.weights}
     for parameter in model.weights:
         parameter.gradient = None
     watcher.latest = batch
@@ -63,6 +71,9 @@ def run_pass(
         dz = loss_backward(value)
         assert dz is not None
         backward(dz)
+    for parameter in model.weights:
+        if not np.array_equal(parameter.numpy(), before[parameter.path], equal_nan=True):
+            watcher.record.changed[weight_point(parameter)] = parameter.numpy()
     return watcher.record
 
 
@@ -150,7 +161,9 @@ class _Watcher(Observer):
 
 
 def moved(array: HostArray, noise: np.random.Generator) -> HostArray:
-    """Return `array` with each number changed by up to 16 units in its last place."""
+    """Return `array` with each number changed by up to 16 units in its last place; integers stay as they are."""
+    if array.dtype.kind != "f":
+        return array.copy()
     factors = 1 + noise.uniform(-_MOVED_BY, _MOVED_BY, array.shape) * np.finfo(array.dtype).eps
     changed: HostArray = (array * factors).astype(array.dtype)
     return changed

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 _MARKERS = "os^vD<>pP*X"
 _LARGEST, _SMALLEST = 400.0, 15.0  # areas of marks, in square points: a mark's area is the op's share of the step
 _FARTHEST = 2.0**54  # units: what is not finite is drawn there
-_MOST_TICKS = 20
 
 
 def roofline_png(profile: Profile) -> bytes:
@@ -44,12 +43,7 @@ def parity_png(parity: Parity) -> bytes:
     figure = _new_figure(height=3 + 0.16 * len(parity.rows))
     rows, losses = figure.subplots(2, height_ratios=(len(parity.rows) + 4, 10))
     _draw_rows(rows, parity)
-    steps = range(1, len(parity.drift.device) + 1)
-    losses.plot(steps, parity.drift.against, "o-", label=f"loss on {parity.against}")
-    losses.plot(steps, parity.drift.device, "x--", label=f"loss on {parity.device}")
-    losses.set(xlabel="step", ylabel="loss", xticks=steps if len(steps) <= _MOST_TICKS else None)
-    losses.grid(alpha=0.2)
-    losses.legend(fontsize=7)
+    _draw_losses(losses, parity)
     return _png(figure)
 
 
@@ -71,6 +65,23 @@ def _draw_rows(axes: Any, parity: Parity) -> None:
     axes.set_title(f"{parity.model}, {parity.batch_size} samples, {parity.device} and {parity.against}", fontsize=9)
     axes.grid(alpha=0.2)
     axes.legend(fontsize=7)
+
+
+def _draw_losses(axes: Any, parity: Parity) -> None:
+    """Draw the losses of both devices at each step and, on an axis of its own, how far they are apart."""
+    drift = parity.drift
+    steps = range(1, len(drift.device) + 1)
+    axes.plot(steps, drift.against, "o-", markersize=4, label=f"loss on {parity.against}")
+    axes.plot(steps, drift.device, "x--", markersize=4, label=f"loss on {parity.device}")
+    axes.set(xlabel="step", ylabel="loss")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.2)
+    axes.legend(fontsize=7, loc="lower left")
+    apart = [(step, far) for step, far in zip(steps, drift.differences, strict=True) if 0 < far < _FARTHEST]
+    if apart:  # a logarithm has no place for 0
+        other = axes.twinx()
+        other.plot(*zip(*apart, strict=True), "k.")
+        other.set(ylabel="difference (dots)", yscale="log")
 
 
 def _drawn(units: float) -> float:
