@@ -225,6 +225,8 @@ def test_a_model_is_compiled_as_before_or_anew() -> None:
         assert list(numbers) == {"adam": ["loss", "accuracy"], "sgd": ["loss"]}[model.optimizer.name]
 
 
+@pytest.mark.filterwarnings("ignore:.*unclosed file:ResourceWarning")  # a trace can raise just before a file's close
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_saved_model_is_the_old_or_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "digits.gpunet"
     model = _model()
