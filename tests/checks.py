@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from gpunet.backend import launch
 from gpunet.backend.arrays import Array, Device, HostArray, to_device, to_host
+
+LONG = os.environ.get("GPUNET_TEST_LONG") == "1"  # whether tests that draw cases, or wait for chance, shall do it long
 
 _EPSILON32 = float(np.finfo(np.float32).eps)
 

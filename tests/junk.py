@@ -6,20 +6,19 @@ With GPUNET_TEST_LONG=1 tests that draw examples draw many more of them, and oth
 from __future__ import annotations
 
 import inspect
-import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import checks
 import hypothesis
 import numpy as np
 from hypothesis import strategies as st
 
 import gpunet
 
-LONG = os.environ.get("GPUNET_TEST_LONG", "0") not in ("", "0")
 LONG_FACTOR = 40
 
 
@@ -92,7 +91,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 def examples(number: int) -> hypothesis.settings:
     """Return settings for `number` examples, the same at every run; in the long mode more, and others each time."""
-    if LONG:
+    if checks.LONG:
         return hypothesis.settings(max_examples=number * LONG_FACTOR, derandomize=False)
     return hypothesis.settings(max_examples=number)
 

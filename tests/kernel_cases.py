@@ -13,7 +13,7 @@ import kernel_cases_products as products
 import numpy as np
 from draws import Draw, present
 
-from gpunet.backend.arrays import EMULATED, Array
+from gpunet.backend.arrays import EMULATED, Array, zeros_like
 from gpunet.backend.launch import launch
 from gpunet.ops import (
     accumulation,
@@ -26,6 +26,7 @@ from gpunet.ops import (
     dropout_noise,
     gather,
     loss_reduction,
+    nonfinite,
     optimizer_step,
     pooling,
     position,
@@ -63,7 +64,8 @@ def elu(d: Draw) -> Sequence[Array]:
 def arithmetics(d: Draw) -> Sequence[Array]:
     a, b = (d.array(n) for n in [d.size(1, 9000)] * 2)
     arithmetic.add_in_place(a, b)
-    return a, arithmetic.scale(a, d.real()), arithmetic.scale_by(a, d.scalar()), arithmetic.total(b)
+    arithmetic.scale_in_place(b, d.real())
+    return a, arithmetic.scale(a, d.real()), arithmetic.scale_by(a, d.scalar()), arithmetic.total(b), b
 
 
 def dropping(d: Draw) -> Sequence[Array]:
@@ -193,6 +195,18 @@ def prepared(d: Draw) -> Sequence[Array]:
     return factors[run] if not together else factors, total, w, g
 
 
+def watched(d: Draw) -> Sequence[Array]:
+    shapes = [(d.size(1, 900),) for _ in range(d.size(1, 4))]
+    layout, count = Layout(shapes), len(shapes)
+    rules = Rules(layout, [(d.one_of(0.0, d.real()), 0.1)] * count, [0.0] * count, d.dtype, EMULATED)
+    w, g, loss = d.array(layout.size), d.array(layout.size), d.on(np.array([[d.one_of(1.0, math.nan), 1.0]]))
+    notes, iterations = nonfinite.new_notes(EMULATED), d.on(np.array([d.size(1, 9)]))
+    copies = [zeros_like(w), zeros_like(g)]
+    nonfinite.note_nonfinite(w, g, rules, slice(0, count), loss, iterations, notes, d.size(1, 3))
+    nonfinite.keep_if_noted(notes, d.one_of(None, iterations), [(w, copies[0]), (g, copies[1])])
+    return notes, *copies
+
+
 def constrained(d: Draw) -> Sequence[Array]:
     shape = tuple(d.size(1, 12) for _ in range(d.size(1, 4)))
     axes = tuple(axis for axis in range(len(shape)) if d.rng.integers(2))
@@ -235,7 +249,8 @@ OTHERS: dict[str, Case] = {
     case.__name__: case
     for case in (
         *(activate, relu, elu, arithmetics, dropping, noise, measured, pools, softmaxes, cross_entropy_of_logits),
-        *(cross_entropy_of_probabilities, binary, squares, reduction, matches, updates, prepared, constrained),
+        *(cross_entropy_of_probabilities, binary, squares, reduction, matches, updates, prepared, watched),
+        constrained,
         gathered,
     )
 }

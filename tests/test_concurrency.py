@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import checks
 import numpy as np
 import pytest
 from small_models import bits, digits, small_cnn
@@ -26,8 +27,7 @@ from gpunet.callbacks import LambdaCallback
 from gpunet.parameters import Parameter
 
 THREADS = 8
-_LONG = os.environ.get("GPUNET_TEST_LONG") == "1"
-REPEATS = 40 if _LONG else 3
+REPEATS = 40 if checks.LONG else 3
 
 
 @pytest.fixture(autouse=True)

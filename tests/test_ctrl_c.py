@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import checks
 import numpy as np
 import pytest
 from small_models import bits, digits
@@ -30,7 +31,6 @@ from gpunet.backend.graph import Workspace
 from gpunet.backend.interrupts import patient, undisturbed
 
 PACKAGE = str(Path(gpunet.__file__).parent)
-LONG = os.environ.get("GPUNET_TEST_LONG") == "1"
 X, Y = digits(16)
 PARTS = ((X[:8], Y[:8]), (X[8:], Y[8:]))
 
@@ -77,7 +77,7 @@ def _interrupt(work: Callable[[], object], *numbers: int) -> None:
 
 def _moments(lines: int, most: int, seed: int) -> Iterator[int]:
     """Yield numbers of lines, at most so many unless the tests may take long: one of each part of the lines."""
-    if LONG or lines <= most:
+    if checks.LONG or lines <= most:
         yield from range(1, lines + 1)
         return
     rng = np.random.default_rng(seed)
@@ -216,7 +216,7 @@ def test_a_model_is_compiled_as_before_or_anew() -> None:
 
     first = _model()
     lines = _lines_of(lambda: again(first))
-    for moment in range(1, lines + 1, 1 if LONG else 4):
+    for moment in range(1, lines + 1, 1 if checks.LONG else 4):
         model = _model()
         model.train_on_batch(X, Y)
         _interrupt(lambda model=model: again(model), moment)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import random
 import struct
 import tracemalloc
@@ -17,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import checks
 import numpy as np
 import pytest
 from safetensors.numpy import load as load_tensors
@@ -30,7 +30,7 @@ from gpunet.ops import tiles
 from gpunet.ops.choices import Key, render
 from gpunet.saving import container
 
-FILES = 2500 if os.environ.get("GPUNET_TEST_LONG") == "1" else 80
+FILES = 2500 if checks.LONG else 80
 MOST_MEMORY = 2**25  # bytes that reading a file of some kilobytes may take at once
 X, Y = np.random.default_rng(0).random((12, 5, 5, 1), np.float32), np.arange(12) % 3
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import checks
 import numpy as np
 import pytest
 from draws import Draw
@@ -20,7 +21,6 @@ from gpunet.backend import devices, emulator, launch
 from gpunet.backend.arrays import EMULATED, HostArray, to_host
 from gpunet.backend.sources import entry_points, kernel_files
 
-LONG = os.environ.get("GPUNET_TEST_LONG") == "1"
 MANY = int(os.environ.get("GPUNET_TEST_DRAWS", "300"))  # of each case, where it may take long
 CASES = OTHERS | PRODUCTS
 _met: dict[str, set[tuple[str, str]]] = {}  # what each case has launched
@@ -48,7 +48,7 @@ def _run(name: str, number: int, checked: bool, order: str | int) -> list[HostAr
 def test_random_calls(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     launched = set[launch.Launch]()
     monkeypatch.setattr(launch, "launched", launched)
-    for number in range(MANY if LONG else 2 if name in PRODUCTS else 10):
+    for number in range(MANY if checks.LONG else 2 if name in PRODUCTS else 10):
         fast, checked = (_run(name, number, mode, "forward") for mode in (False, True))
         for mode, order in ((False, number), (False, "reverse"), (True, number)):
             others = _run(name, number, mode, order)

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import checks
 import pytest
 
 from gpunet.backend.arrays import Device, Kind
 
-LONG = os.environ.get("GPUNET_TEST_LONG") == "1"
-KILLS = 100 if LONG else 8
+KILLS = 100 if checks.LONG else 8
 
 
 class Server:
@@ -85,7 +85,7 @@ def test_kills_at_random_moments(server: Server, device: Device, expected: Any, 
 def test_kills_in_the_middle_of_a_checkpoint(
     server: Server, device: Device, expected: Any, call: str, tmp_path: Path
 ) -> None:
-    for number in range(1, 12) if LONG else (2, 3, 7):
+    for number in range(1, 12) if checks.LONG else (2, 3, 7):
         folder = tmp_path / str(number)
         assert server.run(folder, device, at=[call, number])
         left = sorted(path.name for path in (folder / "backup").glob("checkpoint-*"))

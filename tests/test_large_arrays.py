@@ -203,6 +203,8 @@ NEVER_LARGE = {
     "optimizer_step.cu:advance_adam": "one number",
     "position.cu:move_on": "one number",
     "probe.cu:probe": "a thousand elements",
+    "nonfinite.cu:keep_if": "16 blocks an array, each of which would take minutes here; indices are Index",
+    "nonfinite.cu:note_nonfinite": "at most 256 blocks, each of which would take seconds here; indices are Index",
     "roofline.cu:multiply_adds": "one element a thread of the whole GPU",
     "finish.cu:finish": "sums over splits, of which there are many only where the result is small",
     "loss_reduction.cu:reduce_losses": "one block adds up all rows: an hour here; a thread's numbers are Index",

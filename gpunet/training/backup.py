@@ -38,7 +38,7 @@ class BackupAndRestore(Callback):
     it, or with `double_checkpoint` passed over for that one with a warning. One that cannot be written is a warning:
     the training goes on. With `delete_checkpoint` the checkpoints are removed when `fit` has reached its end.
 
-    >>> history = model.fit(x, y, epochs=100, callbacks=[BackupAndRestore("backup", save_freq=500)])
+        model.fit(x, y, epochs=100, callbacks=[BackupAndRestore("backup", save_freq=500)])
     """
 
     def __init__(
