@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpunet import arguments
 from gpunet.backend.random import random_state, set_random_state
+from gpunet.layers.state import LayerState
 from gpunet.saving.model_file import ModelFile
 from gpunet.training import checkpoint
 from gpunet.training.callback import CallbackList, Logs
@@ -91,7 +92,7 @@ class Fitting:
 
     def content(self) -> ModelFile:
         """Return a checkpoint: the model, and where its training stands."""
-        model, layers = self.model, [("", self.model), *self.model.named_layers()]
+        model = self.model
         training = {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -100,7 +101,7 @@ class Fitting:
             "means": self._step.state(),
             "data": self._feed.position(),
             "validation": None if self._validation is None else self._validation.position(),
-            "trainable": {path: layer.trainable for path, layer in layers},
+            "trainable": {path: layer.trainable for path, layer in self._layers().items()},
             "frozen": [path for path, parameter in model.parameters_by_path.items() if not parameter.trainable],
             "callbacks": [[name, callback.get_state()] for name, callback in self._callbacks.named()],
             "random": random_state(),
@@ -116,8 +117,10 @@ class Fitting:
         if content.training is None:
             raise ValueError(f"{where}: must be a checkpoint of a training; got a model")
         checkpoint.check_same(where, self.model, content)
+        checkpoint.check_weights(where, self.model, content.weights)
         try:
             self._restore(content.training)
+            self._freeze(content.training)
             checkpoint.restore(where, self.model, content)
             self._step.restore(content.training["means"], self.batch)
             set_random_state(content.training["random"])
@@ -138,8 +141,19 @@ class Fitting:
         self.batch = arguments.integer("training", "batch", training["batch"], 0)
         self._stops = self.model.stop_training = arguments.boolean("training", "stopped", training["stopped"])
         self._logs = dict(training["logs"])
-        for path, layer in [("", self.model), *self.model.named_layers()]:
-            if layer.trainable != training["trainable"][path]:
-                layer.trainable = training["trainable"][path]
+
+    def _freeze(self, training: Mapping[str, Any]) -> None:
+        """Let what was frozen be frozen, and nothing else."""
+        layers, trainable = self._layers(), training["trainable"]
+        if set(layers) != set(trainable):
+            differing = ", ".join(sorted(set(layers) ^ set(trainable)))
+            raise ValueError(f"the layers must be those with which the training began; {differing} differ")
+        for path, layer in layers.items():
+            if layer.trainable != trainable[path]:
+                layer.trainable = trainable[path]
         for path, parameter in self.model.parameters_by_path.items():
             parameter.trainable = path not in training["frozen"]
+
+    def _layers(self) -> dict[str, LayerState]:
+        """Return the model, and the layers in it at any depth, by their paths."""
+        return {"": self.model, **dict(self.model.named_layers())}
