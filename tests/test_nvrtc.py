@@ -24,10 +24,9 @@ from gpunet.backend.sources import kernel_files, source
 _WHY_NOT = nvrtc.unavailable()
 pytestmark = pytest.mark.skipif(_WHY_NOT is not None, reason=str(_WHY_NOT))
 
-# All of it for all seven takes a quarter of an hour. So each takes two sevenths of a file's configurations, unless this
+# All of it for all seven takes a quarter of an hour. So each takes a seventh of a file's configurations, unless this
 # variable is set.
 _EVERYTHING = "GPUNET_TEST_EVERY_ARCHITECTURE"
-_APART = 3  # places between the two architectures of a configuration
 
 SPILLING = r"""
 extern "C" __global__ void __launch_bounds__(1024, 2) spilling(REAL* y, const REAL* x) {
@@ -81,17 +80,16 @@ def _train_a_step() -> None:
 
 def _share(architecture: int, configurations: list[tuple[str, tuple[str, ...]]]) -> list[tuple[str, tuple[str, ...]]]:
     """Return the configurations, sorted by file, that `architecture` takes: at least one of each file."""
-    numbers, place = len(ARCHITECTURES), list(ARCHITECTURES).index(architecture)
-    places = {place, (place + _APART) % numbers}
+    place = list(ARCHITECTURES).index(architecture)
     of_files = [list(some) for _, some in itertools.groupby(configurations, key=lambda one: one[0])]
-    shares = [[one for rank, one in enumerate(some) if rank % numbers in places] or some[:1] for some in of_files]
+    shares = [some[place :: len(ARCHITECTURES)] or some[:1] for some in of_files]
     return [one for some in shares for one in some]
 
 
-def test_every_configuration_is_compiled_for_two_architectures_and_every_file_for_all() -> None:
+def test_every_configuration_is_compiled_for_an_architecture_and_every_file_for_all() -> None:
     given = [(file, (str(number),)) for file, count in (("a.cu", 23), ("b.cu", 1)) for number in range(count)]
     shares = {architecture: _share(architecture, given) for architecture in ARCHITECTURES}
-    assert {sum(one in share for share in shares.values()) for one in given[:-1]} == {2}
+    assert {sum(one in share for share in shares.values()) for one in given[:-1]} == {1}
     assert all(given[-1] in share and any(file == "a.cu" for file, _ in share) for share in shares.values())
 
 
