@@ -29,6 +29,13 @@ class Cut(NamedTuple):
         return self.stop - self.start
 
 
+def check_kind(kind: Mapping[str, Any], position: Mapping[str, Any]) -> None:
+    """ValueError unless `position` is of batches that are made as `kind` says."""
+    for name, value in kind.items():
+        if position[name] != value:
+            raise ValueError(f"{name} must be {position[name]}, as where the training began; got {value}")
+
+
 class Schedule:
     """Which samples make up which batch.
 
@@ -92,9 +99,7 @@ class Schedule:
 
     def restore(self, position: Mapping[str, Any]) -> None:
         """Go on from a `position`; ValueError if it is of a schedule of another kind."""
-        for name, value in self._kind().items():
-            if position[name] != value:
-                raise ValueError(f"{name} must be {position[name]}, as where the training began; got {value}")
+        check_kind(self._kind(), position)
         if self._stream is not None:
             self._stream.state = self._drawn_from = position["stream"]
         if position["start"] is not None:

@@ -14,6 +14,7 @@ from gpunet.backend.random import Purpose, Stream, new_stream
 from gpunet.backend.streaming import Layout, Ring
 from gpunet.training.feeding import Batch, Batches, ready
 from gpunet.training.samples import reads_by_slices
+from gpunet.training.schedule import check_kind
 
 # The arrays of a batch on the host, checked, and what they become on the device.
 Checked: TypeAlias = tuple[Sequence[HostArray], Sequence[Layout]]
@@ -120,9 +121,7 @@ class Sequences:
         }
 
     def restore(self, position: Mapping[str, Any]) -> None:
-        for name, value in self._kind().items():
-            if position[name] != value:
-                raise ValueError(f"{name} must be {position[name]}, as where the training began; got {value}")
+        check_kind(self._kind(), position)
         if self._stream is not None:
             self._stream.state = self._first_state = position["stream"]
             self._pass = self._new_pass()
