@@ -26,11 +26,17 @@ FOLDER = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the suite's processes are stopped by POSIX signals")
 
 
-def _start(path: Path, *options: str) -> subprocess.Popen[str]:
-    """Start `pytest bench` for the smallest cases, without any rival."""
+def _start(path: Path, *options: str, paths: tuple[Path, ...] = ()) -> subprocess.Popen[str]:
+    """Start `pytest bench` for the smallest cases, without any rival; modules may come from `paths` too."""
     command = [sys.executable, "-m", "pytest", "bench", "--rivals", "JAX", "--out", str(path), *options]
+    found = os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        [*command, "-p", "no:cacheprovider"], cwd=FOLDER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, "-p", "no:cacheprovider"],
+        cwd=FOLDER,
+        env=os.environ | {"PYTHONPATH": found},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -69,6 +75,17 @@ def test_a_run_that_is_cut_short_leaves_what_it_has(tmp_path: Path, how: signal.
     if how == signal.SIGINT:  # whoever can still speak says what is missing
         assert content["problems"][-1].startswith("not measured, ") and "test_op[softmax" in content["problems"][-1]
         assert "not measured, " in text
+
+
+def test_ctrl_c_while_a_case_is_reported(tmp_path: Path) -> None:
+    """Pytest's plugins warn of an interruption in the middle of their work: the run still ends with its summary."""
+    (tmp_path / "interrupting.py").write_text(
+        "import pytest\n@pytest.hookimpl(tryfirst=True)\ndef pytest_runtest_makereport(item, call):\n"
+        "    if call.when == 'call':\n        raise KeyboardInterrupt\n"
+    )
+    process = _start(tmp_path / "r.json", "--quick", "-k", "dense", "-p", "interrupting", paths=(tmp_path,))
+    text = process.communicate(timeout=120)[0]
+    assert process.returncode == pytest.ExitCode.INTERRUPTED and "not measured, " in text, text
 
 
 def test_the_time_limit(tmp_path: Path) -> None:
