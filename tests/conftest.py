@@ -2,6 +2,7 @@
 
 The suite ends with two proofs that need everything before them to have run: that every kernel was launched
 (test_kernel_coverage.py), and that every configuration launched compiles for every GPU generation (test_nvrtc.py).
+`pytest -n auto` shares it among processes, which tell each other what they launched (processes.py).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any
 
 import hypothesis
 import pytest
+from processes import Processes
 
 import gpunet
-from gpunet.backend import devices, emulator
+from gpunet.backend import devices, emulator, launch
 from gpunet.backend.arrays import Device, Kind, import_cupy, parse_device
 from gpunet.backend.random import set_random_seed
 from gpunet.training.capture import Captures
@@ -78,6 +80,22 @@ def _seed() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _processes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Let the other processes of `pytest -n` know what this one launched, once it has ended."""
+    alone = not hasattr(request.config, "workerinput")
+    base = tmp_path_factory.getbasetemp()
+    processes = Processes(request.config, base if alone else base.parent)
+    yield processes
+    processes.leave()
+
+
+@pytest.fixture(scope="session")
+def launched(_processes: Processes) -> set[launch.Launch]:
+    """What kernels were launched so far, in all processes of this run; for the tests of LAST alone."""
+    return _processes.launched()
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the suite off the user's files and settings; only the cache of compiled kernels is the user's own.
 
@@ -90,6 +108,8 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.chdir(tmp_path_factory.mktemp("working_folder"))
         patch.setenv("GPUNET_DEVICE", "cpu")
         patch.delenv("GPUNET_TUNING", raising=False)
+        for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+            patch.delenv(name)  # a run of pytest that a test starts is no part of this one
         paths = [str(Path(gpunet.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         yield

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from gpunet.backend import devices, launch
+from gpunet.backend import devices
 from gpunet.backend.arrays import EMULATED
+from gpunet.backend.launch import Launch
 from gpunet.backend.sources import entry_points, kernel_files
 
 
 @pytest.mark.usefixtures("whole_suite")
-def test_every_entry_point_was_run() -> None:
+def test_every_entry_point_was_run(launched: set[Launch]) -> None:
     report = devices.examine(EMULATED)
     if not report.usable:
         pytest.skip(f"no kernel can run here: {report.reason}")
-    ran = {(asked.file, asked.entry) for asked in launch.launched}
+    ran = {(asked.file, asked.entry) for asked in launched}
     missing = [f"{file}:{entry}" for file in kernel_files() for entry in entry_points(file) if (file, entry) not in ran]
     assert not missing, f"kernels that no test has run: {', '.join(missing)}"

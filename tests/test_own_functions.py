@@ -56,7 +56,7 @@ WITH_ARGUMENTS = [
 ]
 
 
-@pytest.mark.parametrize("activation", WITH_ARGUMENTS, ids=str)
+@pytest.mark.parametrize("activation", WITH_ARGUMENTS, ids=lambda f: f"{f.func.__name__}-{f.keywords}")
 def test_activations_with_arguments(device: Device, activation: Any) -> None:
     x = checks.normal(2, 3, 4, dtype=np.float64)
     layer = Dense(5, activation, dtype="float64")
