@@ -34,6 +34,7 @@ class Metric:
     """
 
     needs_probabilities: ClassVar[bool] = True  # False if logits, the arguments of a final softmax, do as well
+    better: ClassVar[str | None] = None  # 'min' or 'max', for callbacks that watch the metric
     _parts: ClassVar[int] = 1
 
     def __init__(self, name: str | None = None, dtype: npt.DTypeLike | None = None) -> None:
@@ -118,6 +119,7 @@ class Mean(Metric):
 class _Accuracy(Metric, ABC):
     """The fraction of positions where prediction and target match, averaged over the samples."""
 
+    better: ClassVar[str | None] = "max"
     _parts: ClassVar[int] = accuracy.BLOCKS
 
     def update_state(self, y_true: Any, y_pred: Any) -> None:

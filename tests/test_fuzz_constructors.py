@@ -23,6 +23,7 @@ MODULES = (layers, losses, metrics, optimizers, initializers, regularizers, cons
 CONSTRUCTORS: list[tuple[str, Callable[..., Any]]] = [found for module in MODULES for found in junk.public(module)]
 REQUIRED: Mapping[str, Any] = {
     "backup_dir": "backup",
+    **{"filepath": "model", "schedule": lambda epoch: 0.1},
     **{"units": 3, "filters": 2, "kernel_size": 1, "rate": 0.5, "activation": "relu", "target_shape": (2,)},
     **{"filename": "log", "shape": (3,), "axis": 0, "minimum": 0.0, "maximum": 1.0},
 }

@@ -159,6 +159,10 @@ class ProgressBar(Callback):
         return time.perf_counter() - self._start
 
 
+class ProgbarLogger(Callback):
+    """Asks for the progress bar, which `fit`, `evaluate` and `predict` show anyway unless `verbose` is 0."""
+
+
 def _new_progress(console: Console) -> Progress:
     """Return the bar of one run; rich redraws it four times a second in a thread of its own."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

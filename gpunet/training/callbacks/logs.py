@@ -1,4 +1,4 @@
-"""The callbacks that users give to `fit`: LambdaCallback, CSVLogger and JsonLog."""
+"""Callbacks that write the logs of a training to a file: CSVLogger and JsonLog."""
 
 from __future__ import annotations
 
@@ -8,33 +8,12 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from gpunet import arguments
 from gpunet.training.callback import Callback, Logs
-from gpunet.training.history import History
-
-__all__ = ["CSVLogger", "Callback", "History", "JsonLog", "LambdaCallback"]
-
-_HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
-
-
-class LambdaCallback(Callback):
-    """A callback made of functions, one for each hook named: `LambdaCallback(on_epoch_end=lambda epoch, logs: …)`.
-
-    TypeError for a name that is no hook of `Callback`.
-    """
-
-    def __init__(self, **functions: Callable[..., Any] | None) -> None:
-        for hook, function in functions.items():
-            if hook not in _HOOKS:
-                raise TypeError(f"LambdaCallback: a hook must be one of {', '.join(_HOOKS)}; got {hook!r}")
-            if function is not None and not callable(function):
-                raise TypeError(f"LambdaCallback: {hook} must be a function; got {arguments.shown(function)}")
-            if function is not None:
-                setattr(self, hook, function)
 
 
 class _FileLog(Callback):
