@@ -96,7 +96,7 @@ def test_nothing_is_read_back(device: Device, monkeypatch: pytest.MonkeyPatch) -
         raise AssertionError("read back")
 
     with monkeypatch.context() as patch:
-        patch.setattr(metrics, "to_host", forbidden)
+        patch.setattr(metrics.base, "to_host", forbidden)
         if device != CPU:
             patch.setattr(type(y_pred), "get", forbidden)
         for _ in range(2):
