@@ -102,6 +102,15 @@ def pair(where: str, name: str, value: object, minimum: int = 1) -> tuple[int, i
     return number, number
 
 
+def single(where: str, name: str, value: object, minimum: int = 1) -> tuple[int]:
+    """Return one integer, or a sequence of one, as a tuple; it is at least `minimum`."""
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        if len(value) != 1:
+            raise ValueError(f"{where}: {name} must be one integer; got {shown(value)}")
+        value = value[0]
+    return (integer(where, name, value, minimum),)
+
+
 def members(where: str, name: str, value: object, kind: str) -> tuple[Any, ...]:
     """Return what is in `value`, a list or the like, whose order counts; TypeError, which asks for `kind`, else."""
     if not isinstance(value, (str, bytes, Mapping, Set)) and isinstance(value, Iterable):

@@ -1,6 +1,7 @@
 """Objects named by strings, as in Keras: 'adam', {'class_name': 'Adam', 'config': {…}}, Adam or Adam().
 
-An own class or function is found by its name among the custom objects, which whoever loads it passes.
+An own class or function is found by its name among the custom objects, which whoever loads it passes, or among those
+that were registered.
 """
 
 from __future__ import annotations
@@ -9,13 +10,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FunctionType
 from typing import Any, TypeGuard, TypeVar
 
 from gpunet import arguments
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _FUNCTION = "function"  # the class name of own functions in configurations
+
+_registered: dict[str, Any] = {}  # own classes and functions by 'package>name'
+_names: dict[Any, str] = {}  # and the other way round
 
 _custom_objects: ContextVar[Mapping[str, Any] | None] = ContextVar("gpunet_custom_objects", default=None)
 
@@ -31,8 +37,64 @@ def custom_object_scope(objects: Mapping[str, Any] | None) -> Iterator[None]:
 
 
 def custom_object(name: str) -> Any:
-    """Return the custom object called `name`; None if there is none."""
-    return (_custom_objects.get() or {}).get(name)
+    """Return the custom object called `name`, or registered so; None if there is none.
+
+    One registered as 'package>name' may be given as a custom object by its name alone.
+    """
+    scope = _custom_objects.get() or {}
+    for known, key in ((scope, name), (_registered, name), (scope, name.rpartition(">")[2])):
+        if key in known:
+            return known[key]
+    return None
+
+
+def register_serializable(package: str = "Custom", name: str | None = None) -> Callable[[R], R]:
+    """Return a decorator that makes an own class or function known by 'package>name' to whatever loads it.
+
+    `name` None is its own name. Configurations and files tell of it by that name, and need no `custom_objects`. One
+    registered later under a name takes its place. ValueError for a class without `get_config`; TypeError for what is
+    neither class nor function.
+
+    >>> @register_serializable("Docs")
+    ... def double(x):
+    ...     return 2 * x, lambda dy: 2 * dy
+    >>> get_registered_name(double)
+    'Docs>double'
+    """
+    for argument, value in (("package", package), ("name", name)):
+        if not isinstance(value, str) and not (argument == "name" and value is None):
+            raise TypeError(f"register_serializable: {argument} must be a string; got {arguments.shown(value)}")
+
+    def register(own: R) -> R:
+        if not callable(own) or not hasattr(own, "__name__"):
+            raise TypeError(f"register_serializable: object must be a class or a function; got {arguments.shown(own)}")
+        if isinstance(own, type) and not hasattr(own, "get_config"):
+            raise ValueError(f"register_serializable: class must have get_config; got {own.__name__}")
+        full = f"{package}>{own.__name__ if name is None else name}"
+        _registered[full] = own
+        _names[own] = full
+        return own
+
+    return register
+
+
+def get_registered_name(own: Any) -> str:
+    """Return the name under which a class or function was registered, else its own name."""
+    found: str | None = _names.get(own) if isinstance(own, (type, FunctionType)) else None
+    return found or str(getattr(own, "__name__", type(own).__name__))
+
+
+def get_registered_object(
+    name: str, custom_objects: Mapping[str, Any] | None = None, module_objects: Mapping[str, Any] | None = None
+) -> Any:
+    """Return what is called `name` among the custom objects of this scope, those registered, and those given.
+
+    They are asked in this order; None if nobody knows the name.
+    """
+    found = custom_object(name)
+    for given in (custom_objects, module_objects):
+        found = (given or {}).get(name) if found is None else found
+    return found
 
 
 def snake_case(name: str) -> str:
@@ -87,12 +149,12 @@ def serialize(instance: Any) -> dict[str, Any] | None:
         return None
     if not hasattr(instance, "get_config"):
         return serialize_function(instance)
-    return {"class_name": type(instance).__name__, "config": instance.get_config()}
+    return {"class_name": get_registered_name(type(instance)), "config": instance.get_config()}
 
 
 def serialize_function(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the configuration of an own function: its name."""
-    return {"class_name": _FUNCTION, "config": getattr(function, "__name__", type(function).__name__)}
+    return {"class_name": _FUNCTION, "config": get_registered_name(function)}
 
 
 def is_function(identifier: Any) -> TypeGuard[Mapping[str, Any]]:

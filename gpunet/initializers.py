@@ -87,6 +87,23 @@ class Ones(Initializer):
         return np.ones(*self._check(shape, dtype))
 
 
+class Identity(Initializer):
+    """w = gain where row and column have one number, else 0; for shapes of two axes."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = arguments.real(self._where, "gain", gain)
+
+    def __call__(self, shape: Sequence[int], dtype: npt.DTypeLike | None = None) -> HostArray:
+        shape, dtype = self._check(shape, dtype)
+        if len(shape) != 2:
+            raise ValueError(f"{self._where}: shape must have 2 axes; got {shape}")
+        w: HostArray = self.gain * np.eye(*shape)
+        return w.astype(dtype, copy=False)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"gain": self.gain}
+
+
 class RandomInitializer(Initializer):
     """An initializer that draws: a subclass defines `_draw(shape, random) -> float64 array`."""
 
@@ -305,6 +322,14 @@ def _truncated_normal(shape: Shape, random: np.random.Generator) -> HostArray:
     return z.reshape(shape)
 
 
+# Keras's other names for them.
+constant, zeros, ones, identity, orthogonal = Constant, Zeros, Ones, Identity, Orthogonal
+random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
+variance_scaling = VarianceScaling
+glorot_normal, glorot_uniform, he_normal, he_uniform = GlorotNormal, GlorotUniform, HeNormal, HeUniform
+lecun_normal, lecun_uniform = LecunNormal, LecunUniform
+IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
+
 _CLASSES: tuple[type[Initializer], ...] = (
     Constant,
     Zeros,
@@ -320,8 +345,16 @@ _CLASSES: tuple[type[Initializer], ...] = (
     LecunUniform,
     LecunNormal,
     Orthogonal,
+    Identity,
 )
-_ALIASES = {"zero": Zeros, "one": Ones, "normal": RandomNormal, "uniform": RandomUniform}
+_ALIASES = {
+    "zero": Zeros,
+    "one": Ones,
+    "normal": RandomNormal,
+    "uniform": RandomUniform,
+    "IdentityInitializer": Identity,
+    "OrthogonalInitializer": Orthogonal,
+}
 _CHOICES: dict[str, type[Initializer]] = {identifiers.snake_case(cls.__name__): cls for cls in _CLASSES} | _ALIASES
 
 InitializerFunction: TypeAlias = Callable[..., Any]

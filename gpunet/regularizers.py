@@ -16,7 +16,7 @@ import numpy as np
 from gpunet import arguments, identifiers
 from gpunet.backend.arrays import Array, is_array, to_host
 from gpunet.default_dtype import floatx
-from gpunet.ops import regularization
+from gpunet.ops import arithmetic, orthogonality, regularization
 
 
 class Regularizer(ABC):
@@ -100,9 +100,38 @@ class L2(L1L2):
         return {"l2": self.l2}
 
 
-l1, l2, l1_l2 = L1, L2, L1L2
+class OrthogonalRegularizer(Regularizer):
+    """r(w) = factor times the mean of |cosine| over all pairs of rows of the matrix w, or of columns, as `mode` says.
 
-_CHOICES: dict[str, type[Regularizer]] = {"l1": L1, "l2": L2, "l1_l2": L1L2, "l1l2": L1L2}
+    `mode` is 'rows' or 'columns'; ValueError for another one, or unless factor is finite and at least 0.
+
+    >>> OrthogonalRegularizer(2.0)([[3.0, 0.0], [0.0, 1.0]])
+    0.0
+    """
+
+    def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
+        self.factor = arguments.real("OrthogonalRegularizer", "factor", factor, minimum=0)
+        self.mode = arguments.choice("OrthogonalRegularizer", "mode", mode, ("rows", "columns"))
+
+    def value(self, w: Array) -> Array:
+        return arithmetic.scale(orthogonality.orthogonality(w, self.mode == "columns"), self.factor)
+
+    def add_gradient(self, w: Array, dw: Array) -> None:
+        orthogonality.add_orthogonality_gradient(w, dw, self.factor, self.mode == "columns")
+
+    def get_config(self) -> dict[str, Any]:
+        return {"factor": self.factor, "mode": self.mode}
+
+
+l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer
+
+_CHOICES: dict[str, type[Regularizer]] = {
+    "l1": L1,
+    "l2": L2,
+    "l1_l2": L1L2,
+    "l1l2": L1L2,
+    "orthogonal_regularizer": OrthogonalRegularizer,
+}
 
 
 def get(identifier: Any, where: str = "regularizer") -> Regularizer | None:

@@ -1,7 +1,8 @@
 // Arithmetic: the element-wise pieces and the sum that a training step needs beside its layers.
 //
-// Math:     add_in_place: a[i] += b[i];  scale: y[i] = factor x[i];  scale_by: y[i] = factor[0] x[i];
-//           scale_in_place: a[i] *= factor;  partial_sums: y[j] = sum of x over chunk j
+// Math:     add_in_place: a[i] += b[i];  scale: y[i] = factor x[i];  scale_in_place: a[i] *= factor;
+//           scale_by: y[i] = factor[i / columns] x[i], or with `columns` 0 factor[0] x[i];
+//           partial_sums: y[j] = sum of x over chunk j
 // Layout:   vectors of n elements, whatever shape they have outside; chunk j is x[j CHUNK] ... x[(j + 1) CHUNK - 1]
 // Launch:   THREADS a block; one thread per element, but partial_sums one block per chunk of THREADS * PER_THREAD
 //           elements. The launch repeats partial_sums on its own result until one number is left.
@@ -31,9 +32,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) scale_in_place(REAL* __res
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) scale_by(const REAL* __restrict__ x, REAL* __restrict__ y,
-                                                               const REAL* __restrict__ factor, Index n) {
+                                                               const REAL* __restrict__ factor, Index columns,
+                                                               Index n) {
     const Index i = global_thread();
-    if (i < n) y[i] = factor[0] * x[i];
+    if (i < n) y[i] = factor[columns == 0 ? 0 : i / columns] * x[i];
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) partial_sums(const REAL* __restrict__ x, REAL* __restrict__ y,

@@ -11,14 +11,7 @@
 // Numerics: the exponent is at most 0, the sum at least 1: nothing overflows. A lane adds up its columns in order, then
 //           the lanes are added pairwise
 // Cost:     one exponential and one division per element
-#include "common.cuh"
-#include "reduce.cuh"
-
-// Offset of the first element of a row.
-__device__ inline Index row_start(Index row, Index columns, Index inner) {
-    const Index outer = row / inner;  // row = outer * inner + n, the start is outer * columns * inner + n
-    return outer * (columns - 1) * inner + row;
-}
+#include "rows.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     softmax(const REAL* __restrict__ x, REAL* __restrict__ y, Index rows, Index columns, Index inner) {

@@ -11,6 +11,7 @@ import pytest
 
 from gpunet.backend.arrays import Device
 from gpunet.backend.sources import source
+from gpunet.ops import update
 from gpunet.ops.activation import Activation, activate, activate_gradient, elu, elu_gradient, relu, relu_gradient
 from gpunet.ops.erf import erf
 
@@ -85,6 +86,28 @@ def test_general_relu(device: Device, arguments: tuple[float | None, float, floa
         dx = relu_gradient(checks.on(device, dy), checks.on(device, x), *arguments)
         expected = np.where(x > threshold, dy * (x < top), dtype(slope) * dy)
         np.testing.assert_array_equal(checks.host(dx), expected)
+
+
+def test_general_relu_has_the_same_bits_everywhere(device: Device) -> None:
+    x = np.float32([np.inf, -np.inf, np.nan, -0.0, 0.0, 1.5, 2, -2, 1e-40, -1e-40, 0.5])
+    dy = np.float32([np.inf, 1, np.inf, 2, -np.inf, np.inf, -np.inf, np.nan, 3, 4, -0.0])
+    for arguments in (*RELUS, (None, 0.3, 0.0), (6.0, 0.0, 0.0)):
+        with np.errstate(invalid="ignore"):
+            y, dx = relu(checks.on(device, x), *arguments), relu_gradient(*checks.on(device, dy, x), *arguments)
+            top, slope, threshold = (np.float32(np.inf if number is None else number) for number in arguments)
+            expected = np.where(x > threshold, np.where(x > top, top, x), slope * (x - threshold))
+            np.testing.assert_array_equal(checks.host(y), expected)
+            expected = np.where(x > threshold, np.where(x < top, dy, np.float32(0)), slope * dy)
+            np.testing.assert_array_equal(checks.host(dx), expected)
+
+
+@pytest.mark.parametrize("kind", [Activation.LINEAR, Activation.RELU, Activation.GELU, Activation.SIGMOID])
+def test_pieces_on_the_cpu(kind: Activation, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, dy = checks.normal(3, 40).T, checks.normal(40, 3, seed=1)
+    both = activate(x, kind), activate_gradient(dy, x, kind)
+    monkeypatch.setattr(update, "PIECE", 32)
+    for one, other in zip((activate(x, kind), activate_gradient(dy, x, kind)), both, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 def test_general_relu_against_differences(device: Device) -> None:

@@ -29,6 +29,22 @@ FORMULAS = {
     "gelu": _gelu,
     "silu": lambda x: x / (1 + math.exp(-x)),
     "softplus": lambda x: math.log1p(math.exp(x)),
+    "relu6": lambda x: min(max(x, 0.0), 6.0),
+    "selu": lambda x: 1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * math.expm1(x)),
+    "celu": lambda x: x if x > 0 else math.expm1(x),
+    "softsign": lambda x: x / (1 + abs(x)),
+    "hard_sigmoid": lambda x: min(max(x / 6 + 0.5, 0.0), 1.0),
+    "hard_silu": lambda x: x * min(max(x / 6 + 0.5, 0.0), 1.0),
+    "hard_tanh": lambda x: min(max(x, -1.0), 1.0),
+    "tanh_shrink": lambda x: x - math.tanh(x),
+    "hard_shrink": lambda x: x if abs(x) > 0.5 else 0.0,
+    "soft_shrink": lambda x: math.copysign(max(abs(x) - 0.5, 0.0), x),
+    "squareplus": lambda x: (x + math.sqrt(x * x + 4)) / 2,
+    "sparse_plus": lambda x: 0.0 if x <= -1 else x if x >= 1 else (x + 1) ** 2 / 4,
+    "sparse_sigmoid": lambda x: min(max((x + 1) / 2, 0.0), 1.0),
+    "mish": lambda x: x * math.tanh(math.log1p(math.exp(x))),
+    "log_sigmoid": lambda x: -math.log1p(math.exp(-x)),
+    "exponential": math.exp,
 }
 
 
@@ -37,7 +53,8 @@ def test_values(device: Device, name: str) -> None:
     x = np.linspace(-5, 5, 21).reshape(3, 7)
     y = activations.get(name)(checks.on(device, x))
     assert device_of(y) == device and y.dtype == np.float64
-    np.testing.assert_allclose(checks.host(y), np.vectorize(FORMULAS[name])(x), rtol=1e-12, atol=1e-15)
+    expected = np.vectorize(FORMULAS[name], otypes=[float])(x)
+    np.testing.assert_allclose(checks.host(y), expected, rtol=1e-12, atol=1e-15)
 
 
 def test_softmax(device: Device) -> None:
@@ -80,12 +97,15 @@ def test_dtypes(x: Any, dtype: type) -> None:
 
 
 def test_names_come_back() -> None:
-    for name in [*FORMULAS, "softmax"]:
+    for name in [*FORMULAS, "softmax", "log_softmax", "sparsemax", "glu"]:
         function = getattr(activations, name)
         assert activations.get(name) is function and activations.get(function) is function
         assert activations.serialize(function) == name and activations.deserialize(name) is function
     assert activations.get(None) is activations.linear
-    assert activations.get("swish") is activations.silu
+    assert activations.get("swish") is activations.silu and activations.get("hard_swish") is activations.hard_silu
+    threshold = partial(activations.threshold, threshold=0.5, default_value=-1.0)
+    again = activations.deserialize(activations.serialize(activations.get(threshold)))
+    np.testing.assert_array_equal(again([0.0, 0.5, 2.0]), [-1, -1, 2])
     assert activations.operation(activations.gelu) is Activation.GELU
     assert activations.operation(activations.softmax) is None
 
@@ -107,6 +127,18 @@ def test_names_come_back() -> None:
         (lambda: activations.relu([1.0], threshold=None), TypeError, "relu: threshold must be a number; got None"),
         (lambda: activations.leaky_relu([1.0], None), TypeError, "negative_slope must be a number; got None"),
         (lambda: activations.gelu([1.0], approximate=1), TypeError, "gelu: approximate must be True or False; got 1"),
+        (
+            lambda: activations.get("threshold"),
+            TypeError,
+            "threshold must fit; missing a required argument",
+        ),
+        (lambda: activations.celu([1.0], alpha=0), ValueError, r"celu: alpha must be above 0; got 0\.0"),
+        (
+            lambda: activations.hard_shrink([1.0], -1),
+            ValueError,
+            "threshold must be finite and at least 0; got -1",
+        ),
+        (lambda: activations.squareplus([1.0], -1), ValueError, "squareplus: b must be finite and at least 0; got -1"),
         (lambda: activations.softmax(np.zeros((2, 3)), axis=2), ValueError, "softmax: axis must be one of the 2 axes"),
         (lambda: activations.sigmoid(np.zeros((0, 3))), ValueError, "must have at least one element"),
     ],

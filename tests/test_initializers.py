@@ -198,3 +198,13 @@ def test_fans(shape: tuple[int, ...], axes: dict[str, list[int]], fans: tuple[in
 def test_bad_arguments(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+def test_identity() -> None:
+    made = initializers.get("IdentityInitializer")
+    assert made.get_config() == {"gain": 1.0}
+    w = initializers.deserialize(initializers.serialize(initializers.Identity(2.5)))((2, 3))
+    np.testing.assert_array_equal(w, np.float32([[2.5, 0, 0], [0, 2.5, 0]]))
+    assert w.dtype == np.float32 and made((2, 2), "float64").dtype == np.float64
+    with pytest.raises(ValueError, match=r"Identity: shape must have 2 axes; got \(2, 2, 2\)"):
+        made((2, 2, 2))

@@ -9,7 +9,8 @@ import pytest
 
 from gpunet.backend import emulator
 from gpunet.backend.arrays import Device
-from gpunet.ops.softmax import ROWS, softmax, softmax_gradient
+from gpunet.ops.rows import ROWS
+from gpunet.ops.softmax import softmax, softmax_gradient
 
 SHAPES = [
     (1, 1),

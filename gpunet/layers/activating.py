@@ -15,10 +15,10 @@ from gpunet.layers.shapes import Dims, dims
 ActivationArgument: TypeAlias = ActivationLike | Layer
 
 
-def get(owner: Layer, activation: ActivationArgument) -> ActivationFunction | Layer:
+def get(owner: Layer, activation: ActivationArgument, keeps_shape: bool = True) -> ActivationFunction | Layer:
     """Return the function or the layer that `activation` stands for in `owner`; TypeError for a layer of other dtype.
 
-    ValueError lists the valid names for an unknown one.
+    ValueError lists the valid names for an unknown one, and refuses glu, which halves an axis, if `keeps_shape`.
     """
     if isinstance(activation, Mapping) and _describes_layer(activation):
         try:
@@ -28,7 +28,13 @@ def get(owner: Layer, activation: ActivationArgument) -> ActivationFunction | La
         except ValueError as error:
             raise ValueError(f"{owner.where}: activation cannot be made: {error}") from error
     if not isinstance(activation, Layer):
-        return activations.get(activation, owner.where)
+        function = activations.get(activation, owner.where)
+        if keeps_shape and activations.halves(function):
+            raise ValueError(
+                f"{owner.where}: activation must keep the shape of its input; got glu, which halves an axis; add it as "
+                f"a layer, Activation('glu')"
+            )
+        return function
     if activation.dtype != owner.dtype:
         raise TypeError(f"{owner.where}: activation must have dtype {owner.dtype}; got a layer of {activation.dtype}")
     return activation

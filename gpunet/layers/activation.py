@@ -9,7 +9,8 @@ from gpunet.backend.arrays import Array
 from gpunet.layers import activating
 from gpunet.layers.activating import ActivationArgument
 from gpunet.layers.base import Forward, Layer, LayerArguments
-from gpunet.layers.shapes import Dims, dims
+from gpunet.layers.element_wise import ElementWise
+from gpunet.layers.shapes import Dims
 from gpunet.ops import activation as activation_op
 from gpunet.ops import softmax as softmax_op
 from gpunet.ops.activation import LEAKY_SLOPE
@@ -18,16 +19,7 @@ from gpunet.ops.activation import Activation as Operation
 _MOST_AXES = 64  # of a NumPy array
 
 
-class _ElementWise(Layer):
-    """A layer whose output has its input's shape."""
-
-    def compute_output_shape(self, input_shape: Any) -> Dims:
-        shape = dims(self.where, "input_shape", input_shape)
-        self.check_input_shape(shape)
-        return shape
-
-
-class Activation(_ElementWise):
+class Activation(ElementWise):
     """y = activation(x), a name, a function (see `gpunet.activations`), or a layer.
 
     >>> Activation("relu")([[-1.0, 2.0]])
@@ -36,7 +28,11 @@ class Activation(_ElementWise):
 
     def __init__(self, activation: ActivationArgument, **kwargs: Unpack[LayerArguments]) -> None:
         super().__init__(**kwargs)
-        self.activation = activating.get(self, activation)
+        self.activation = activating.get(self, activation, keeps_shape=False)
+
+    def compute_output_shape(self, input_shape: Any) -> Dims:
+        shape = super().compute_output_shape(input_shape)
+        return shape if isinstance(self.activation, Layer) else activations.output_shape(self.activation, shape)
 
     def build(self, input_shape: Dims) -> None:
         activating.build(self, self.activation, input_shape)
@@ -64,7 +60,7 @@ class Activation(_ElementWise):
         return {**super().get_config(), "activation": activating.serialize(self.activation)}
 
 
-class ReLU(_ElementWise):
+class ReLU(ElementWise):
     """y = min(x, max_value) where x > threshold, else negative_slope (x - threshold).
 
     `max_value` None is no limit; all three must be at least 0.
@@ -101,7 +97,7 @@ class ReLU(_ElementWise):
         }
 
 
-class Softmax(_ElementWise):
+class Softmax(ElementWise):
     """y[..., i, ...] = exp(x[..., i, ...]) / sum_j exp(x[..., j, ...]), i and j counting along `axis`, an integer."""
 
     def __init__(self, axis: int = -1, **kwargs: Unpack[LayerArguments]) -> None:

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import Any, Unpack
 
 from gpunet import arguments
-from gpunet.backend.arrays import CPU, Array, Device, device_of, zeros
+from gpunet.backend.arrays import Array, Device, device_of, zeros
 from gpunet.backend.random import Purpose, check_seed, new_stream
 from gpunet.layers.base import Forward, Layer, LayerArguments
+from gpunet.layers.drawing import next_draw
 from gpunet.layers.shapes import Dims, dims, fits
 from gpunet.ops.dropout import dropout, dropout_gradient
 from gpunet.ops.dropout_noise import noise_mask
 from gpunet.ops.dropping import Dropping
-from gpunet.ops.optimizer_step import advance
 
 
 class Dropout(Layer):
@@ -72,12 +72,8 @@ class Dropout(Layer):
     @contextmanager
     def drawing(self, device: Device) -> Iterator[Dropping]:
         """Give the next draw to whoever drops on `device` inside the `with` block."""
-        if device == CPU:
-            yield Dropping(self.rate, self.stream.next_key())
-            return
-        step = self.stream.counter_on(device)
-        yield Dropping(self.rate, (self.stream.seed, self.stream.purpose, step))
-        advance(step)
+        with next_draw(self.stream, device) as key:
+            yield Dropping(self.rate, key)
 
     def get_config(self) -> dict[str, Any]:
         noise_shape = None if self.noise_shape is None else list(self.noise_shape)

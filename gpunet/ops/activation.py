@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,10 @@ from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, empty
 from gpunet.backend.launch import ceil_div, launch
 from gpunet.backend.memory import empty_host
 from gpunet.ops import contract
+from gpunet.ops.arithmetic import choose, keep_where
 from gpunet.ops.erf import erf
 from gpunet.ops.trace import op
+from gpunet.ops.update import each_piece, each_piece_here
 
 LEAKY_SLOPE = 0.2  # Keras's leaky_relu
 
@@ -59,6 +61,9 @@ class Activation(Enum):
         return 0 if self is Activation.LINEAR else 1
 
 
+_SHORT = (Activation.LINEAR, Activation.RELU, Activation.LEAKY_RELU)  # to compute, in NumPy
+
+
 def unread_by_gradients(given: Mapping[str, Any]) -> tuple[str, ...]:
     """Return which of the arguments of a gradient op need not be read: `saved`, where f' is 1."""
     return ("saved",) if given["activation"] is Activation.LINEAR else ()
@@ -78,7 +83,8 @@ def activate(x: Array, activation: Activation) -> Array:
     device = contract.floats("activate", x=x)
     y = empty(x.shape, x.dtype, device)
     if device.kind is Kind.CPU:
-        activate_host(x, activation, out=y)
+        each = each_piece_here if activation in _SHORT else each_piece
+        each(lambda x, y: activate_host(x, activation, out=y), contiguous(x), y)
     else:
         _launch("activation.cu", "activate", (contiguous(x), y, x.size), x, {"ACTIVATION": activation.code})
     return y
@@ -91,7 +97,12 @@ def activate_gradient(dy: Array, saved: Array, activation: Activation) -> Array:
     contract.has_shape("activate_gradient", "saved", saved, dy.shape)
     dx = empty(dy.shape, dy.dtype, device)
     if device.kind is Kind.CPU:
-        np.copyto(dx, gradient_host(dy, saved, activation))
+
+        def work(dy: HostArray, saved: HostArray, dx: HostArray) -> None:
+            gradient_host(dy, saved, activation, out=dx)
+
+        each = each_piece_here if activation in _SHORT else each_piece
+        each(work, contiguous(dy), contiguous(saved), dx)
     else:
         args = (contiguous(dy), contiguous(saved), dx, dy.size)
         _launch("activation.cu", "activate_gradient", args, dy, {"ACTIVATION": activation.code})
@@ -105,9 +116,8 @@ def relu(x: Array, max_value: float | None = None, negative_slope: float = 0.0, 
     top = math.inf if max_value is None else float(max_value)
     y = empty(x.shape, x.dtype, device)
     if device.kind is Kind.CPU:
-        above = np.minimum(x, x.dtype.type(top))
-        below = x.dtype.type(negative_slope) * (x - x.dtype.type(threshold))
-        np.copyto(y, np.where(x > x.dtype.type(threshold), above, below))
+        numbers = (x.dtype.type(number) for number in (top, negative_slope, threshold))
+        each_piece_here(partial(_general_relu_host, *numbers), contiguous(x), y)
     else:
         _launch("relu.cu", "relu", (contiguous(x), y, top, float(negative_slope), float(threshold), x.size), x)
     return y
@@ -123,9 +133,8 @@ def relu_gradient(
     top = math.inf if max_value is None else float(max_value)
     dx = empty(dy.shape, dy.dtype, device)
     if device.kind is Kind.CPU:
-        above = dy * (x < x.dtype.type(top))
-        below = dy.dtype.type(negative_slope) * dy
-        np.copyto(dx, np.where(x > x.dtype.type(threshold), above, below))
+        numbers = (x.dtype.type(number) for number in (top, negative_slope, threshold))
+        each_piece_here(partial(_general_relu_gradient_host, *numbers), contiguous(dy), contiguous(x), dx)
     else:
         args = (contiguous(dy), contiguous(x), dx, top, float(negative_slope), float(threshold), dy.size)
         _launch("relu.cu", "relu_gradient", args, dy)
@@ -138,7 +147,11 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
     device = contract.floats("elu", x=x)
     y = empty(x.shape, x.dtype, device)
     if device.kind is Kind.CPU:
-        np.copyto(y, np.where(x <= 0, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)), x))
+
+        def work(x: HostArray, y: HostArray) -> None:
+            choose(x <= 0, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)), x, out=y)
+
+        each_piece(work, contiguous(x), y)
     else:
         _launch("elu.cu", "elu", (contiguous(x), y, float(alpha), x.size), x)
     return y
@@ -151,10 +164,30 @@ def elu_gradient(dy: Array, x: Array, alpha: float = 1.0) -> Array:
     contract.has_shape("elu_gradient", "x", x, dy.shape)
     dx = empty(dy.shape, dy.dtype, device)
     if device.kind is Kind.CPU:
-        np.copyto(dx, np.where(x <= 0, dy * (dy.dtype.type(alpha) * np.exp(np.minimum(x, 0))), dy))
+
+        def work(dy: HostArray, x: HostArray, dx: HostArray) -> None:
+            choose(x <= 0, dy * (dy.dtype.type(alpha) * np.exp(np.minimum(x, 0))), dy, out=dx)
+
+        each_piece(work, contiguous(dy), contiguous(x), dx)
     else:
         _launch("elu.cu", "elu_gradient", (contiguous(dy), contiguous(x), dx, float(alpha), dy.size), dy)
     return dx
+
+
+def _general_relu_host(top: Any, slope: Any, threshold: Any, x: HostArray, y: HostArray) -> None:
+    if math.isinf(top) and threshold == 0 and 0 < slope <= 1:
+        np.maximum(x, np.multiply(x, slope, out=y), out=y)
+        return
+    above = x if math.isinf(top) else np.clip(x, x.dtype.type(-math.inf), top)  # faster than a minimum
+    below = np.multiply(np.subtract(x, threshold, out=y), slope, out=y)
+    choose(x > threshold, above, below, out=y)
+
+
+def _general_relu_gradient_host(
+    top: Any, slope: Any, threshold: Any, dy: HostArray, x: HostArray, dx: HostArray
+) -> None:
+    below = np.multiply(dy, slope, out=dx)
+    choose(x > threshold, keep_where(x < top, dy), below, out=dx)
 
 
 def _launch(
@@ -210,15 +243,20 @@ def _relu_host(z: HostArray, out: HostArray) -> None:
 
 @cache
 def _zeros(dtype: np.dtype[Any]) -> HostArray:
-    """Return as many zeros as stay in a core's first cache."""
-    return np.zeros(2048, dtype)
+    """Return so many zeros that NumPy's loop over rows of them costs next to nothing."""
+    return np.zeros(8192, dtype)
 
 
-def gradient_host(dy: HostArray, saved: HostArray, activation: Activation, scale: float = 1.0) -> HostArray:
-    """Return dz = scale dy f'(z) in NumPy: `dy` itself for LINEAR, whose scale must be 1, else a new array."""
+def gradient_host(
+    dy: HostArray, saved: HostArray, activation: Activation, scale: float = 1.0, out: HostArray | None = None
+) -> HostArray:
+    """Return dz = scale dy f'(z) in NumPy, in `out`, or else a new array, or `dy` for LINEAR, whose scale must be 1."""
     if activation is Activation.LINEAR:
-        return dy
-    dz = empty_host(dy.shape, dy.dtype)
+        if out is None:
+            return dy
+        np.copyto(out, dy)
+        return out
+    dz = empty_host(dy.shape, dy.dtype) if out is None else out
     if activation is Activation.RELU:
         # Bits times 0 or 1: an infinite dy does not become NaN.
         bits = np.dtype(f"i{dy.itemsize}")

@@ -1,4 +1,4 @@
-"""Arithmetic on whole arrays: a += b, y = factor x, a *= factor, the sum of all elements; a helper of CPU versions."""
+"""Arithmetic on whole arrays: a += b, y = factor x, a *= factor, the sum of all elements; helpers of CPU versions."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def scale_in_place(a: Array, factor: float) -> None:
 
 @op(lambda x, factor: x.size)
 def scale_by(x: Array, factor: Array) -> Array:
-    """y = factor[0] x, `factor` of shape (1,) on x's device, which the host does not read."""
+    """y = factor[0] x, or y[i] = factor[i] x[i] for `factor` of shape x.shape[:1], which the host does not read."""
     device = contract.floats("scale_by", x=x, factor=factor)
-    contract.has_shape("scale_by", "factor", factor, (1,))
+    per_row = contract.is_per_row("scale_by", "factor", factor, len(x))
     y = empty(x.shape, x.dtype, device)
     if device.kind is Kind.CPU:
-        np.multiply(x, factor, out=y)
+        np.multiply(x, factor.reshape(-1, *(1,) * (x.ndim - 1)), out=y)
         return y
-    args = (contiguous(x), y, factor, x.size)
+    args = (contiguous(x), y, contiguous(factor), x.size // len(x) if per_row else 0, x.size)
     launch(_FILE, "scale_by", grid=_blocks(x.size), block=THREADS, args=args, real=x.dtype, defines=_DEFINES)
     return y
 
@@ -122,7 +122,29 @@ def keep_where(mask: HostArray, values: HostArray) -> HostArray:
     >>> keep_where(np.array([True, False]), np.array([1.5, np.inf]))
     array([1.5, 0. ])
     """
-    integer = np.dtype(f"i{values.itemsize}")
-    bits = np.multiply(mask, integer.type(-1), out=empty_host(values.shape, integer))
-    kept: HostArray = np.bitwise_and(values.view(integer), bits, out=bits).view(values.dtype)
+    bits = _bits_of(mask, values)
+    kept: HostArray = np.bitwise_and(values.view(bits.dtype), bits, out=bits).view(values.dtype)
     return kept
+
+
+def choose(mask: HostArray, a: HostArray, b: HostArray, out: HostArray) -> HostArray:
+    """out = a where `mask`, else b, all of one shape; for the same reason in place of numpy.where.
+
+    `out` may be `a` or `b`. Returns `out`.
+
+    >>> choose(np.array([True, False]), np.array([1.0, 2.0]), np.array([3.0, np.nan]), np.empty(2))
+    array([ 1., nan])
+    """
+    bits = _bits_of(mask, a)
+    mine, others, result = (array.view(bits.dtype) for array in (a, b, out))
+    differing = np.bitwise_xor(mine, others, out=empty_host(a.shape, bits.dtype))
+    np.bitwise_and(differing, bits, out=differing)
+    np.bitwise_xor(others, differing, out=result)
+    return out
+
+
+def _bits_of(mask: HostArray, values: HostArray) -> HostArray:
+    """Return integers as wide as `values`, all of whose bits are set where `mask` says so."""
+    integer = np.dtype(f"i{values.itemsize}")
+    bits: HostArray = np.multiply(mask, integer.type(-1), out=empty_host(values.shape, integer))
+    return bits

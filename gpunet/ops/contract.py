@@ -43,6 +43,26 @@ def has_rank(where: str, name: str, array: Array, rank: int, axes: str) -> None:
         raise ValueError(f"{where}: {name} must have {rank} axes, {axes}; got shape {array.shape}")
 
 
+def is_per_row(where: str, name: str, array: Array, rows: int) -> bool:
+    """Tell whether `array` holds one number for each of `rows`, not one for all; ValueError if it holds neither."""
+    if array.shape not in ((1,), (rows,)):
+        raise ValueError(f"{where}: {name} must have shape (1,) or ({rows},); got {array.shape}")
+    return array.size > 1
+
+
+def repeats(where: str, name: str, array: Array | None, rows: int) -> int:
+    """Return for how many neighbouring rows each number of `array` is; ValueError unless their number divides `rows`.
+
+    1 for None.
+    """
+    if array is None:
+        return 1
+    has_rank(where, name, array, 1, "(N,)")
+    if rows % array.size:
+        raise ValueError(f"{where}: {name} must be as many as {rows} rows can be shared among; got {array.size}")
+    return rows // array.size
+
+
 def has_dtype(where: str, name: str, array: Array, dtype: npt.DTypeLike) -> None:
     """TypeError unless `array` has `dtype`."""
     if array.dtype != dtype:
