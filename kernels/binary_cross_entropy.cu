@@ -3,9 +3,10 @@
 // Math:     from logits:        e[i, j] = max(z, 0) - z t + log(1 + exp(-|z|)),    de/dz = 1 / (1 + exp(-z)) - t
 //           from probabilities: e[i, j] = -t log c - (1 - t) log(1 - c),  c = clip(q, 1e-7, 1 - 1e-7);
 //                               de/dq = (q - t) / (q (1 - q)) where q is not clipped, else 0
-//           loss[i] = sum_j e[i, j] / columns;  dz or dq = de scale / columns
+//           loss[i] = sum_j e[i, j] / columns;  dz or dq = de scale[i] / columns
 //           t = keep targets + spread (label smoothing)
-// Layout:   z, q, targets and the gradients (rows, columns), row-major; losses (rows); scale (1)
+// Layout:   z, q, targets and the gradients (rows, columns), row-major; losses (rows); scale (1), or
+//           (rows) if it is given per row
 // Launch:   the losses one warp per row, THREADS / 32 rows a block; the gradients one thread per element
 // Memory:   each array once; neighbouring lanes touch neighbouring elements
 // Edges:    rows, columns >= 1; targets need not lie in [0, 1]
@@ -35,13 +36,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     binary_cross_entropy_logits_gradient(const REAL* __restrict__ z, const REAL* __restrict__ targets,
                                          const REAL* __restrict__ scale, REAL* __restrict__ dz, REAL keep, REAL spread,
-                                         Index columns, Index n) {
+                                         Index per_row, Index columns, Index n) {
     const Index i = global_thread();
     if (i >= n) return;
     const REAL t = keep * targets[i] + spread;
     const REAL e = exp(-fabs(z[i]));
     const REAL sigmoid = (z[i] >= 0 ? static_cast<REAL>(1) : e) / (1 + e);
-    dz[i] = (sigmoid - t) * (scale[0] / static_cast<REAL>(columns));
+    dz[i] = (sigmoid - t) * (scale[per_row == 0 ? 0 : i / columns] / static_cast<REAL>(columns));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -65,10 +66,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     binary_cross_entropy_gradient(const REAL* __restrict__ q, const REAL* __restrict__ targets,
                                   const REAL* __restrict__ scale, REAL* __restrict__ dq, REAL keep, REAL spread,
-                                  Index columns, Index n) {
+                                  Index per_row, Index columns, Index n) {
     const Index i = global_thread();
     if (i >= n) return;
     const REAL t = keep * targets[i] + spread;
     const REAL slope = is_clipped(q[i]) ? static_cast<REAL>(0) : (q[i] - t) / (q[i] * (1 - q[i]));
-    dq[i] = slope * (scale[0] / static_cast<REAL>(columns));
+    dq[i] = slope * (scale[per_row == 0 ? 0 : i / columns] / static_cast<REAL>(columns));
 }

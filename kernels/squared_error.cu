@@ -1,7 +1,7 @@
 // Mean squared error over the last axis, and its gradient.
 //
-// Math:     loss[i] = sum_j (y[i, j] - t[i, j])^2 / columns;  dy[i, j] = 2 (y[i, j] - t[i, j]) scale / columns
-// Layout:   y, t, dy (rows, columns), row-major; losses (rows); scale (1)
+// Math:     loss[i] = sum_j (y[i, j] - t[i, j])^2 / columns;  dy[i, j] = 2 (y[i, j] - t[i, j]) scale[i] / columns
+// Layout:   y, t, dy (rows, columns), row-major; losses (rows); scale (1), or (rows) if it is given per row
 // Launch:   the losses one warp per row, THREADS / 32 rows a block; the gradient one thread per element
 // Memory:   each array once; neighbouring lanes touch neighbouring elements
 // Edges:    rows, columns >= 1
@@ -29,7 +29,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     squared_error_gradient(const REAL* __restrict__ y, const REAL* __restrict__ t, const REAL* __restrict__ scale,
-                           REAL* __restrict__ dy, Index columns, Index n) {
+                           REAL* __restrict__ dy, Index per_row, Index columns, Index n) {
     const Index i = global_thread();
-    if (i < n) dy[i] = (y[i] - t[i]) * (2 * scale[0] / static_cast<REAL>(columns));
+    if (i < n) dy[i] = (y[i] - t[i]) * (2 * scale[per_row == 0 ? 0 : i / columns] / static_cast<REAL>(columns));
 }

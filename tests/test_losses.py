@@ -261,8 +261,9 @@ def test_bad_arguments_are_refused(device: Device) -> None:
         MeanSquaredError("avg")
     with pytest.raises(ValueError, match="CategoricalCrossentropy: label_smoothing must be from 0 to 1; got 2"):
         CategoricalCrossentropy(label_smoothing=2)
-    with pytest.raises(ValueError, match="BinaryCrossentropy: axis must be -1, the last one; got 1"):
-        BinaryCrossentropy(axis=1)
+    axis = "binary_crossentropy: axis must be different axes from -2 to 1 for outputs of rank 2; got 2"
+    with pytest.raises(ValueError, match=axis):
+        BinaryCrossentropy(axis=2)([[1.0]], [[0.5]])
     with pytest.raises(TypeError, match="BinaryCrossentropy: from_logits must be True or False; got 'yes'"):
         BinaryCrossentropy("yes")
     with pytest.raises(ValueError, match=r"SparseCategoricalCrossentropy: ignore_class must be below 2\*\*31"):
@@ -303,8 +304,8 @@ def test_names() -> None:
     assert type(losses.get(losses.mean_squared_error)) is MeanSquaredError
     assert type(losses.get(BinaryCrossentropy)) is BinaryCrossentropy
     assert losses.get(ALL[0]) is ALL[0]
-    with pytest.raises(ValueError, match=r"compile: loss must be one of 'BCE', .*; got 'hinge'"):
-        losses.get("hinge", "compile: loss")
+    with pytest.raises(ValueError, match=r"compile: loss must be one of 'BCE', .*; got 'hinges'"):
+        losses.get("hinges", "compile: loss")
     with pytest.raises(TypeError, match=r"a function has no gradient here: derive a class from gpunet.losses.Loss"):
         losses.get(lambda y_true, y_pred: 0)
     with pytest.raises(TypeError, match="identifier must be a name or a Loss; got None"):

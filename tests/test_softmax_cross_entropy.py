@@ -167,3 +167,26 @@ def test_bad_input_is_refused(device: Device) -> None:
         softmax_cross_entropy_dense(z, checks.on(device, checks.normal(3, 5)))
     with pytest.raises(TypeError, match="softmax_cross_entropy_dense: all arrays must have one dtype"):
         softmax_cross_entropy_dense(z, checks.on(device, checks.normal(3, 4, dtype=WIDE)))
+
+
+@pytest.mark.parametrize("rows, repeats", [(6, 1), (6, 3), (MOST_OF_ONE_BLOCK // 4 + 2, 2)])
+@pytest.mark.parametrize("divide", [False, True])
+def test_weights(device: Device, rows: int, repeats: int, divide: bool) -> None:
+    """A weight multiplies the loss and the gradient of its rows; where they divide, their sum divides both."""
+    z, labels, w = (
+        checks.normal(rows, 4, dtype=WIDE),
+        _labels((rows, 4)),
+        np.random.default_rng(1).random(rows // repeats),
+    )
+    t, each = oracle.one_hot(labels, 4, WIDE), w.repeat(repeats)[:, None]
+    z_device, labels_device, t_device, w_device = checks.on(device, z, labels, t, w)
+    how = Recorded(True, None, rows, w_device, divide)
+    count, scale = (w.sum(), 1.0) if divide else (rows, 1 / rows)
+    value = (each[:, 0] * oracle.softmax_cross_entropy(z, t)).sum() / count
+    gradient = each * oracle.softmax_cross_entropy_gradient(z, t) / count
+    for result in (
+        softmax_cross_entropy_value(z_device, labels_device, scale, how),
+        softmax_cross_entropy_dense_value(z_device, t_device, scale, 0.0, how),
+    ):
+        np.testing.assert_allclose(checks.host(result[0]), [value], rtol=1e-12)
+        checks.assert_close_in_double(result[1], gradient)

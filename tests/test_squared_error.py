@@ -45,7 +45,9 @@ def test_bad_input_is_refused(device: Device) -> None:
     y = checks.on(device, checks.normal(3, 4))
     with pytest.raises(ValueError, match=r"squared_error: targets must have shape \(3, 4\); got \(3, 1\)"):
         squared_error(y, checks.on(device, checks.normal(3, 1)))
-    with pytest.raises(ValueError, match=r"squared_error_gradient: scale must have shape \(1,\); got \(3, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"squared_error_gradient: scale must have shape \(1,\) or \(3,\); got \(3, 4\)"
+    ):
         squared_error_gradient(y, y, y)
     with pytest.raises(TypeError, match="squared_error: y must be float32 or float64; got int64"):
         squared_error(checks.on(device, np.ones((3, 4), np.int64)), y)

@@ -17,72 +17,134 @@ from typing import Any
 from gpunet import arguments, identifiers
 from gpunet.backend.arrays import Array
 from gpunet.losses.base import Loss
+from gpunet.losses.binary import BinaryCrossentropy, BinaryFocalCrossentropy
 from gpunet.losses.categorical import CategoricalCrossentropy, SparseCategoricalCrossentropy
-from gpunet.losses.elementwise import BinaryCrossentropy, MeanSquaredError
+from gpunet.losses.classes import CategoricalFocalCrossentropy, CategoricalGeneralizedCrossEntropy, CategoricalHinge
+from gpunet.losses.elementwise import (
+    Hinge,
+    Huber,
+    KLDivergence,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    SquaredHinge,
+)
+from gpunet.losses.functions import (
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_generalized_cross_entropy,
+    categorical_hinge,
+    circle,
+    cosine_similarity,
+    dice,
+    hinge,
+    huber,
+    kl_divergence,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
+    sparse_categorical_crossentropy,
+    squared_hinge,
+    tversky,
+)
+from gpunet.losses.similarity import Circle, CosineSimilarity, Dice, Tversky
 
 __all__ = [
     "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
+    "CategoricalHinge",
+    "Circle",
+    "CosineSimilarity",
+    "Dice",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
     "Loss",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
     "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
     "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    "Tversky",
     "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
+    "categorical_hinge",
+    "circle",
+    "cosine_similarity",
     "deserialize",
+    "dice",
     "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
     "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
     "serialize",
     "sparse_categorical_crossentropy",
+    "squared_hinge",
+    "tversky",
 ]
-
-
-def sparse_categorical_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
-) -> Array:
-    """-log p[label], for every position: the losses of `SparseCategoricalCrossentropy`, an array of y_pred's kind."""
-    return _samples(SparseCategoricalCrossentropy(from_logits, ignore_class, None, axis), y_true, y_pred)
-
-
-def categorical_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
-) -> Array:
-    """-sum_j t[j] log p[j], for every position: the losses of `CategoricalCrossentropy`, an array of y_pred's kind."""
-    return _samples(CategoricalCrossentropy(from_logits, label_smoothing, axis, None), y_true, y_pred)
-
-
-def binary_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
-) -> Array:
-    """mean_j (-t log q - (1 - t) log(1 - q)): the losses of `BinaryCrossentropy`, an array of y_pred's kind."""
-    return _samples(BinaryCrossentropy(from_logits, label_smoothing, axis, None), y_true, y_pred)
-
-
-def mean_squared_error(y_true: Any, y_pred: Any) -> Array:
-    """mean_j (y_pred[j] - y_true[j])^2: the losses of `MeanSquaredError`, an array of y_pred's kind.
-
-    >>> mean_squared_error([[0.0, 1.0]], [[2.0, 1.0]])
-    array([2.], dtype=float32)
-    """
-    return _samples(MeanSquaredError(reduction=None), y_true, y_pred)
-
-
-def _samples(loss: Loss, y_true: Any, y_pred: Any) -> Array:
-    losses = loss(y_true, y_pred)
-    assert not isinstance(losses, float)
-    return losses
-
 
 _FUNCTIONS: dict[Callable[..., Array], type[Loss]] = {
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
     categorical_crossentropy: CategoricalCrossentropy,
+    categorical_focal_crossentropy: CategoricalFocalCrossentropy,
+    categorical_generalized_cross_entropy: CategoricalGeneralizedCrossEntropy,
     binary_crossentropy: BinaryCrossentropy,
+    binary_focal_crossentropy: BinaryFocalCrossentropy,
     mean_squared_error: MeanSquaredError,
+    mean_absolute_error: MeanAbsoluteError,
+    mean_absolute_percentage_error: MeanAbsolutePercentageError,
+    mean_squared_logarithmic_error: MeanSquaredLogarithmicError,
+    huber: Huber,
+    log_cosh: LogCosh,
+    cosine_similarity: CosineSimilarity,
+    kl_divergence: KLDivergence,
+    poisson: Poisson,
+    hinge: Hinge,
+    squared_hinge: SquaredHinge,
+    categorical_hinge: CategoricalHinge,
+    dice: Dice,
+    tversky: Tversky,
+    circle: Circle,
 }
-_CHOICES: dict[str, type[Loss]] = {function.__name__: loss for function, loss in _FUNCTIONS.items()} | {
-    "mse": MeanSquaredError,
-    "MSE": MeanSquaredError,
+_CHOICES: dict[str, type[Loss]] = {function.__name__: loss for function, loss in _FUNCTIONS.items()}
+_CHOICES |= {
     "bce": BinaryCrossentropy,
     "BCE": BinaryCrossentropy,
+    "kld": KLDivergence,
+    "KLD": KLDivergence,
+    "kullback_leibler_divergence": KLDivergence,
+    "logcosh": LogCosh,
+    "mae": MeanAbsoluteError,
+    "MAE": MeanAbsoluteError,
+    "mape": MeanAbsolutePercentageError,
+    "MAPE": MeanAbsolutePercentageError,
+    "mse": MeanSquaredError,
+    "MSE": MeanSquaredError,
+    "msle": MeanSquaredLogarithmicError,
+    "MSLE": MeanSquaredLogarithmicError,
 }
 
 

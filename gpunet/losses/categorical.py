@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -11,11 +9,11 @@ import numpy.typing as npt
 
 from gpunet import arguments
 from gpunet.backend.arrays import Array, HostArray, device_of, zeros
-from gpunet.losses.base import MEANS, Backward, CrossEntropy, Gradient, Loss, as_rows
-from gpunet.losses.targets import OutputShape, sparse_targets
+from gpunet.losses.base import MEANS, Backward, CrossEntropy, Gradient, Loss, RowLoss, as_rows
+from gpunet.losses.targets import OutputShape, sparse_targets, warn_of_one_class
 from gpunet.ops import cross_entropy as from_probabilities
 from gpunet.ops.arithmetic import scale_by
-from gpunet.ops.loss_reduction import reduce_losses
+from gpunet.ops.loss_reduction import Reduced, reduce_losses
 from gpunet.ops.softmax_cross_entropy import (
     Recorded,
     softmax_cross_entropy,
@@ -31,8 +29,8 @@ class _CategoricalCrossentropy(CrossEntropy):
     """What both have in common: from logits, losses and gradient are one op."""
 
     @abstractmethod
-    def _from_logits(self, y_true: Array, y_pred: Array, scale: float) -> tuple[Array, Array]:
-        """Return the losses of the rows of y_pred, and scale times the gradient of their sum, as rows."""
+    def _from_logits(self, targets: Array, rows: Array, scale: float) -> tuple[Array, Array]:
+        """Return the losses of the rows, and scale times the gradient of their sum."""
 
     @abstractmethod
     def _value_from_logits(self, y_true: Array, y_pred: Array, scale: float, how: Recorded) -> tuple[Array, Array]:
@@ -40,27 +38,31 @@ class _CategoricalCrossentropy(CrossEntropy):
 
     @property
     def is_known(self) -> bool:
-        """Whether `per_sample` is one of this module's; a subclass with one of its own may do more."""
-        return type(self).per_sample in (SparseCategoricalCrossentropy.per_sample, CategoricalCrossentropy.per_sample)
+        """Whether this is one of this module's, over the last axis; a subclass with a method of its own is not."""
+        own = SparseCategoricalCrossentropy.of_rows, CategoricalCrossentropy.of_rows
+        return type(self).per_sample is RowLoss.per_sample and type(self).of_rows in own and self.axis == -1
 
     @property
     def _every_row_counts(self) -> bool:
         """Whether the number of rows that a mean is over is known without looking at the targets."""
         return True
 
-    def forward(self, y_true: Array, y_pred: Array, record: Array | None = None) -> tuple[Array, Backward]:
+    def forward(
+        self, y_true: Array, y_pred: Array, record: Array | None = None, sample_weight: Array | None = None
+    ) -> tuple[Array, Backward]:
         if not (self.from_logits and self.is_known and self._every_row_counts):
-            return super().forward(y_true, y_pred, record)
+            return super().forward(y_true, y_pred, record, sample_weight)
         self._check_reduces(y_pred)
         mean, rows = self.reduction in MEANS, y_pred.size // y_pred.shape[-1]
-        how = Recorded(mean, record, len(y_pred))
-        value, dz = self._value_from_logits(y_true, y_pred, 1 / rows if mean else 1.0, how)
+        weights = None if sample_weight is None else sample_weight.reshape(-1)
+        how = Recorded(mean, record, len(y_pred), weights, self._divides(sample_weight))
+        value, dz = self._value_from_logits(y_true, y_pred, 1 / rows if mean and not how.divides else 1.0, how)
         return value, lambda: dz.reshape(y_pred.shape)
 
-    def _scaled_later(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
-        """Return what `per_sample` does from logits."""
-        losses, dz = self._from_logits(y_true, y_pred, 1.0)
-        return losses.reshape(y_pred.shape[:-1]), lambda scale: scale_by(dz, scale).reshape(y_pred.shape)
+    def _scaled_later(self, targets: Array, rows: Array) -> tuple[Array, Gradient]:
+        """Return what `of_rows` does from logits."""
+        losses, dz = self._from_logits(targets, rows, 1.0)
+        return losses, lambda scale: scale_by(dz, scale)
 
 
 class SparseCategoricalCrossentropy(_CategoricalCrossentropy):
@@ -92,51 +94,63 @@ class SparseCategoricalCrossentropy(_CategoricalCrossentropy):
         self.ignore_class = ignore_class
 
     def prepare_targets(self, y_true: Any, output_shape: OutputShape, dtype: npt.DTypeLike | None = None) -> HostArray:
-        return sparse_targets(self.name, y_true, output_shape, self.ignore_class)
+        (axis,) = self._axes(len(output_shape))
+        return sparse_targets(self.name, y_true, output_shape, self.ignore_class, axis)
 
     @property
     def _every_row_counts(self) -> bool:
         return self.ignore_class is None
 
-    def _from_logits(self, y_true: Array, y_pred: Array, scale: float) -> tuple[Array, Array]:
-        return softmax_cross_entropy(as_rows(y_pred), y_true.reshape(-1), scale, self.ignore_class)
+    def _from_logits(self, targets: Array, rows: Array, scale: float) -> tuple[Array, Array]:
+        return softmax_cross_entropy(rows, targets, scale, self.ignore_class)
 
     def _value_from_logits(self, y_true: Array, y_pred: Array, scale: float, how: Recorded) -> tuple[Array, Array]:
         return softmax_cross_entropy_value(as_rows(y_pred), y_true.reshape(-1), scale, how)
 
-    def per_sample(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
+    def of_rows(self, targets: Array, rows: Array) -> tuple[Array, Gradient]:
         if self.from_logits:
-            return self._scaled_later(y_true, y_pred)
-        rows, labels, ignored = as_rows(y_pred), y_true.reshape(-1), self.ignore_class
-        losses, totals = from_probabilities.cross_entropy(rows, labels, ignored)
-
-        def gradient(scale: Array) -> Array:
-            dp = from_probabilities.cross_entropy_gradient(rows, labels, totals, scale, ignored)
-            return dp.reshape(y_pred.shape)
-
-        return losses.reshape(y_pred.shape[:-1]), gradient
+            return self._scaled_later(targets, rows)
+        ignored = self.ignore_class
+        losses, totals = from_probabilities.cross_entropy(rows, targets, ignored)
+        return losses, lambda scale: from_probabilities.cross_entropy_gradient(rows, targets, totals, scale, ignored)
 
     def _reduce(
-        self, losses: Array, y_true: Array, record: Array | None = None, samples: int = 0
-    ) -> tuple[Array, Array]:
-        labels = None if self.ignore_class is None else y_true.reshape(-1)
-        mean, ignored = self.reduction in MEANS, self.ignore_class
-        rows = losses.reshape(-1)
-        return reduce_losses(rows, mean=mean, labels=labels, ignored=ignored, record=record, samples=samples)
-
-    def over_parts(self, y_true: Array, dtype: npt.DTypeLike) -> tuple[Loss, Array] | None:
+        self,
+        losses: Array,
+        y_true: Array,
+        sample_weight: Array | None = None,
+        record: Array | None = None,
+        samples: int = 0,
+    ) -> Reduced:
         if self.ignore_class is None:
-            return super().over_parts(y_true, dtype)
+            return super()._reduce(losses, y_true, sample_weight, record, samples)
+        return reduce_losses(
+            losses.reshape(-1),
+            mean=self.reduction in MEANS,
+            labels=y_true.reshape(-1),
+            ignored=self.ignore_class,
+            record=record,
+            samples=samples,
+            weights=None if sample_weight is None else sample_weight.reshape(-1),
+            divide=self._divides(sample_weight),
+        )
+
+    def over_parts(
+        self, y_true: Array, dtype: npt.DTypeLike, sample_weight: Array | None = None
+    ) -> tuple[Loss, Array] | None:
+        if self.ignore_class is None or self.reduction == "sum":
+            return super().over_parts(y_true, dtype, sample_weight)
         # How many rows count in the whole batch is known only to the device.
-        summed = copy.copy(self)
-        summed.reduction = "sum"
-        return summed, self._reduce(zeros((y_true.size,), dtype, device_of(y_true)), y_true)[1]
+        return self._summed(), self._reduce(
+            zeros((y_true.size,), dtype, device_of(y_true)), y_true, sample_weight
+        ).factor
 
     def _with_rank_of(self, y_true: Any, y_pred: Array) -> Array:
         return y_pred  # the last axis is the classes'
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"ignore_class": self.ignore_class}
+        config = super().get_config() | {"ignore_class": self.ignore_class}
+        return config if self.axis == -1 else config | {"axis": self.axis}
 
 
 class CategoricalCrossentropy(_CategoricalCrossentropy):
@@ -164,32 +178,26 @@ class CategoricalCrossentropy(_CategoricalCrossentropy):
 
     def prepare_targets(self, y_true: Any, output_shape: OutputShape, dtype: npt.DTypeLike | None = None) -> HostArray:
         if output_shape[-1] == 1:
-            warnings.warn(
-                f"{self.name}: outputs of one class learn nothing, their probability is always 1; use "
-                f"'binary_crossentropy' for two classes",
-                SyntaxWarning,
-                stacklevel=2,
-            )
+            warn_of_one_class(self.name)
         return super().prepare_targets(y_true, output_shape, dtype)
 
-    def _from_logits(self, y_true: Array, y_pred: Array, scale: float) -> tuple[Array, Array]:
-        return softmax_cross_entropy_dense(as_rows(y_pred), as_rows(y_true), scale, self.label_smoothing)
+    def _from_logits(self, targets: Array, rows: Array, scale: float) -> tuple[Array, Array]:
+        return softmax_cross_entropy_dense(rows, targets, scale, self.label_smoothing)
 
     def _value_from_logits(self, y_true: Array, y_pred: Array, scale: float, how: Recorded) -> tuple[Array, Array]:
         rows, targets = as_rows(y_pred), as_rows(y_true)
         return softmax_cross_entropy_dense_value(rows, targets, scale, self.label_smoothing, how)
 
-    def per_sample(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
+    def of_rows(self, targets: Array, rows: Array) -> tuple[Array, Gradient]:
         if self.from_logits:
-            return self._scaled_later(y_true, y_pred)
-        rows, targets, smoothing = as_rows(y_pred), as_rows(y_true), self.label_smoothing
+            return self._scaled_later(targets, rows)
+        smoothing = self.label_smoothing
         losses, totals, weights = from_probabilities.cross_entropy_dense(rows, targets, smoothing)
 
         def gradient(scale: Array) -> Array:
-            dp = from_probabilities.cross_entropy_dense_gradient(rows, targets, totals, weights, scale, smoothing)
-            return dp.reshape(y_pred.shape)
+            return from_probabilities.cross_entropy_dense_gradient(rows, targets, totals, weights, scale, smoothing)
 
-        return losses.reshape(y_pred.shape[:-1]), gradient
+        return losses, gradient
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"label_smoothing": self.label_smoothing, "axis": self.axis}

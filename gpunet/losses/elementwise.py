@@ -1,61 +1,20 @@
-"""Losses of single numbers, averaged over the last axis: binary cross-entropy and mean squared error."""
+"""Losses of single numbers, most of them averaged over the last axis: regression, distributions, hinges."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
 from typing import Any
 
 import numpy.typing as npt
 
 from gpunet import arguments
 from gpunet.backend.arrays import Array
-from gpunet.losses.base import CrossEntropy, Gradient, Loss, as_rows
-from gpunet.ops import binary_cross_entropy as op
+from gpunet.losses.base import Gradient, RowLoss
+from gpunet.ops.elementwise_loss import Pair, Terms, elementwise_loss, elementwise_loss_gradient, hinge_shift
 from gpunet.ops.squared_error import squared_error, squared_error_gradient
 
 
-class BinaryCrossentropy(CrossEntropy):
-    """loss = mean_j (-t log q - (1 - t) log(1 - q)); `y_true` holds targets t, `y_pred` probabilities q, both (N, …).
-
-    Probabilities are clipped to 1e-7 … 1 - 1e-7. With `from_logits` q = sigmoid(y_pred), in one stable op with the
-    logarithms. `label_smoothing` s, from 0 to 1, takes (1 - s) t + s / 2 for t.
-
-    >>> round(BinaryCrossentropy(from_logits=True)([0, 1, 0, 0], [-18.6, 0.51, 2.94, -12.8]), 3)
-    0.865
-    """
-
-    def __init__(
-        self,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str = "binary_crossentropy",
-        dtype: npt.DTypeLike | None = None,
-    ) -> None:
-        super().__init__(from_logits, reduction, axis, name, dtype)
-        where = type(self).__name__
-        self.label_smoothing = arguments.real(where, "label_smoothing", label_smoothing, minimum=0, maximum=1)
-
-    def per_sample(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
-        rows, targets, smoothing = as_rows(y_pred), as_rows(y_true), self.label_smoothing
-        losses_of: Callable[[Array, Array, float], Array] = (
-            op.binary_cross_entropy_logits if self.from_logits else op.binary_cross_entropy
-        )
-        gradient_of: Callable[[Array, Array, Array, float], Array] = (
-            op.binary_cross_entropy_logits_gradient if self.from_logits else op.binary_cross_entropy_gradient
-        )
-
-        def gradient(scale: Array) -> Array:
-            return gradient_of(rows, targets, scale, smoothing).reshape(y_pred.shape)
-
-        return losses_of(rows, targets, smoothing).reshape(y_pred.shape[:-1]), gradient
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"label_smoothing": self.label_smoothing, "axis": self.axis}
-
-
-class MeanSquaredError(Loss):
+class MeanSquaredError(RowLoss):
     """loss = mean_j (y_pred[j] - y_true[j])^2; both have shape (N, …, C).
 
     >>> MeanSquaredError()([[0.0, 1.0]], [[2.0, 1.0]])
@@ -70,10 +29,207 @@ class MeanSquaredError(Loss):
     ) -> None:
         super().__init__(name, reduction, dtype)
 
-    def per_sample(self, y_true: Array, y_pred: Array) -> tuple[Array, Gradient]:
-        rows, targets = as_rows(y_pred), as_rows(y_true)
+    def of_rows(self, targets: Array, rows: Array) -> tuple[Array, Gradient]:
+        return squared_error(rows, targets), lambda scale: squared_error_gradient(rows, targets, scale)
 
-        def gradient(scale: Array) -> Array:
-            return squared_error_gradient(rows, targets, scale).reshape(y_pred.shape)
 
-        return squared_error(rows, targets).reshape(y_pred.shape[:-1]), gradient
+class PairLoss(RowLoss):
+    """A loss that the element-wise op knows."""
+
+    @abstractmethod
+    def _terms(self, targets: Array) -> Terms:
+        """Return what is added up."""
+
+    def of_rows(self, targets: Array, rows: Array) -> tuple[Array, Gradient]:
+        terms = self._terms(targets)
+        losses = elementwise_loss(rows, targets, terms)
+        return losses, lambda scale: elementwise_loss_gradient(rows, targets, scale, terms)
+
+
+class MeanAbsoluteError(PairLoss):
+    """loss = mean_j |y_pred[j] - y_true[j]|; both have shape (N, …, C).
+
+    >>> MeanAbsoluteError()([[0.0, 1.0]], [[2.0, 1.0]])
+    1.0
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "mean_absolute_error",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+    def _terms(self, targets: Array) -> Terms:
+        return Terms(Pair.ABSOLUTE)
+
+
+class MeanAbsolutePercentageError(PairLoss):
+    """loss = 100 mean_j |y_pred[j] - y_true[j]| / max(|y_true[j]|, 1e-7); both have shape (N, …, C).
+
+    >>> MeanAbsolutePercentageError()([[1.0, 4.0]], [[2.0, 4.0]])
+    50.0
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "mean_absolute_percentage_error",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+    def _terms(self, targets: Array) -> Terms:
+        return Terms(Pair.PERCENTAGE)
+
+
+class MeanSquaredLogarithmicError(PairLoss):
+    """loss = mean_j (log(1 + y_pred[j]) - log(1 + y_true[j]))^2; both have shape (N, …, C).
+
+    Numbers below 1e-7 count as 1e-7.
+
+    >>> round(MeanSquaredLogarithmicError()([[0.0, 1.0]], [[1.0, 1.0]]), 3)
+    0.24
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "mean_squared_logarithmic_error",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+    def _terms(self, targets: Array) -> Terms:
+        return Terms(Pair.SQUARED_LOGARITHMIC)
+
+
+class Huber(PairLoss):
+    """loss = mean_j h(y_pred[j] - y_true[j]), h(e) = e^2 / 2 where |e| <= delta, else delta |e| - delta^2 / 2.
+
+    Both have shape (N, …, C); `delta` is at least 0.
+
+    >>> Huber()([[0.0, 0.0]], [[2.0, 1.0]])
+    1.0
+    """
+
+    def __init__(
+        self,
+        delta: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "huber_loss",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        where = type(self).__name__
+        self.delta = arguments.real(where, "delta", delta, minimum=0)
+
+    def _terms(self, targets: Array) -> Terms:
+        return Terms(Pair.HUBER, self.delta)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"delta": self.delta}
+
+
+class LogCosh(PairLoss):
+    """loss = mean_j log cosh(y_pred[j] - y_true[j]); both have shape (N, …, C).
+
+    About half the square of a small error, and the absolute value less log 2 of a large one.
+
+    >>> round(LogCosh()([[0.0, 0.0]], [[1.0, 0.0]]), 3)
+    0.217
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "log_cosh",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+    def _terms(self, targets: Array) -> Terms:
+        return Terms(Pair.LOG_COSH)
+
+
+class Poisson(PairLoss):
+    """loss = mean_j (y_pred[j] - y_true[j] log(y_pred[j] + 1e-7)); both have shape (N, …, C).
+
+    The negative logarithm of a Poisson distribution of mean y_pred at y_true, less what y_pred does not change.
+
+    >>> round(Poisson()([[0.0, 1.0]], [[1.0, 1.0]]), 3)
+    1.0
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "poisson",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+    def _terms(self, targets: Array) -> Terms:
+        return Terms(Pair.POISSON)
+
+
+class KLDivergence(PairLoss):
+    """loss = sum_j y_true[j] log(y_true[j] / y_pred[j]); both have shape (N, …, C).
+
+    Both are clipped to 1e-7 … 1.
+
+    >>> round(KLDivergence()([[0.5, 0.5]], [[0.25, 0.75]]), 3)
+    0.144
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "kl_divergence",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+    def _terms(self, targets: Array) -> Terms:
+        return Terms(Pair.DIVERGENCE)
+
+
+class Hinge(PairLoss):
+    """loss = mean_j max(1 - y_true[j] y_pred[j], 0); both have shape (N, …, C).
+
+    Targets are -1 or 1; if all of a batch are 0 or 1, 0 counts as -1.
+
+    >>> Hinge()([[-1.0, 1.0]], [[0.5, 0.5]])
+    1.0
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "hinge",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+    def _terms(self, targets: Array) -> Terms:
+        return Terms(Pair.HINGE, shift=hinge_shift(targets))
+
+
+class SquaredHinge(PairLoss):
+    """loss = mean_j max(1 - y_true[j] y_pred[j], 0)^2; both have shape (N, …, C), targets as for `Hinge`.
+
+    >>> SquaredHinge()([[0.0, 1.0]], [[0.5, 0.5]])
+    1.25
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "squared_hinge",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+    def _terms(self, targets: Array) -> Terms:
+        return Terms(Pair.SQUARED_HINGE, shift=hinge_shift(targets))

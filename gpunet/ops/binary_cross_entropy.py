@@ -40,7 +40,7 @@ def binary_cross_entropy_logits(logits: Array, targets: Array, smoothing: float 
 
 @op(lambda logits, *_: 5 * logits.size)
 def binary_cross_entropy_logits_gradient(logits: Array, targets: Array, scale: Array, smoothing: float = 0.0) -> Array:
-    """dz[i, j] = (sigmoid(z[i, j]) - t[i, j]) scale / C, `scale` of shape (1,)."""
+    """dz[i, j] = (sigmoid(z[i, j]) - t[i, j]) scale / C, `scale` of shape (1,) or one a row, (N,)."""
     device = _check("binary_cross_entropy_logits_gradient", logits, targets, scale)
     if device.kind is not Kind.CPU:
         return _launch_gradient("binary_cross_entropy_logits_gradient", logits, targets, scale, smoothing)
@@ -49,7 +49,7 @@ def binary_cross_entropy_logits_gradient(logits: Array, targets: Array, scale: A
     e += 1
     dz /= e
     dz -= smoothed(targets, smoothing, 2)
-    dz *= scale / logits.dtype.type(logits.shape[1])
+    dz *= (scale / logits.dtype.type(logits.shape[1]))[:, None]
     return dz
 
 
@@ -72,7 +72,7 @@ def binary_cross_entropy(probabilities: Array, targets: Array, smoothing: float 
 
 @op(lambda probabilities, *_: 5 * probabilities.size)
 def binary_cross_entropy_gradient(probabilities: Array, targets: Array, scale: Array, smoothing: float = 0.0) -> Array:
-    """dq[i, j] = (q - t) / (q (1 - q)) scale / C, and 0 where q was clipped; `scale` has shape (1,)."""
+    """dq[i, j] = (q - t) / (q (1 - q)) scale / C, and 0 where q was clipped; `scale` has shape (1,) or (N,)."""
     device = _check("binary_cross_entropy_gradient", probabilities, targets, scale)
     if device.kind is not Kind.CPU:
         return _launch_gradient("binary_cross_entropy_gradient", probabilities, targets, scale, smoothing)
@@ -80,7 +80,7 @@ def binary_cross_entropy_gradient(probabilities: Array, targets: Array, scale: A
     without_gradient = is_clipped(probabilities)
     np.divide(dq, probabilities * (1 - probabilities), out=dq, where=~without_gradient)
     dq[without_gradient] = 0
-    dq *= scale / dq.dtype.type(dq.shape[1])
+    dq *= (scale / dq.dtype.type(dq.shape[1]))[:, None]
     return dq
 
 
@@ -89,7 +89,7 @@ def _check(where: str, y: Array, targets: Array, scale: Array | None = None) -> 
     contract.has_rank(where, "y", y, 2, "(N, C)")
     contract.has_shape(where, "targets", targets, y.shape)
     if scale is not None:
-        contract.has_shape(where, "scale", scale, (1,))
+        contract.is_per_row(where, "scale", scale, len(y))
     return device
 
 
@@ -103,7 +103,8 @@ def _launch_losses(entry: str, y: Array, targets: Array, smoothing: float) -> Ar
 
 def _launch_gradient(entry: str, y: Array, targets: Array, scale: Array, smoothing: float) -> Array:
     dy = empty(y.shape, y.dtype, _check(entry, y, targets, scale))
-    args = (contiguous(y), contiguous(targets), scale, dy, 1 - float(smoothing), smoothing / 2, y.shape[1], y.size)
+    smooth, per_row = (1 - float(smoothing), smoothing / 2), scale.size > 1
+    args = (contiguous(y), contiguous(targets), contiguous(scale), dy, *smooth, per_row, y.shape[1], y.size)
     blocks = ceil_div(y.size, THREADS)
     launch(_FILE, entry, grid=blocks, block=THREADS, args=args, real=y.dtype, defines={"THREADS": THREADS})
     return dy

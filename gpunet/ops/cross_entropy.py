@@ -50,14 +50,14 @@ def cross_entropy_gradient(
     """dp[i, j] = scale (1 - [j = labels[i]] / q[i, j]) / totals[i], q = p / totals.
 
     Rows that are ignored, or whose q at the label was clipped, have gradient 0. `totals` is what `cross_entropy`
-    returned, `scale` has shape (1,).
+    returned, `scale` has shape (1,) or (N,).
     """
     where = "cross_entropy_gradient"
     device = contract.floats(where, probabilities=probabilities, totals=totals, scale=scale)
     check_labels(where, "probabilities", probabilities, labels)
     rows, classes = probabilities.shape
     contract.has_shape(where, "totals", totals, (rows,))
-    contract.has_shape(where, "scale", scale, (1,))
+    per_row = contract.is_per_row(where, "scale", scale, rows)
     if device.kind is Kind.CPU:
         every_row, columns = np.arange(rows), known_labels(labels, ignored)
         q = probabilities[every_row, columns] / totals
@@ -69,8 +69,8 @@ def cross_entropy_gradient(
         dp[without_gradient] = 0
         return dp
     dp = empty(probabilities.shape, probabilities.dtype, device)
-    args = (contiguous(probabilities), contiguous(labels), totals, scale, dp, rows, classes, ignored_argument(ignored))
-    _launch(where, probabilities, args)
+    args = (contiguous(probabilities), contiguous(labels), totals, contiguous(scale), dp, per_row, rows, classes)
+    _launch(where, probabilities, (*args, ignored_argument(ignored)))
     return dp
 
 
@@ -106,7 +106,7 @@ def cross_entropy_dense_gradient(
 ) -> Array:
     """dp[i, j] = scale (weights[i] - t[i, j] / q[i, j]) / totals[i], without the second term where q was clipped.
 
-    q = p / totals; t, totals and weights as in `cross_entropy_dense`.
+    q = p / totals; t, totals and weights as in `cross_entropy_dense`, `scale` of shape (1,) or (N,).
     """
     where = "cross_entropy_dense_gradient"
     floats = {"probabilities": probabilities, "targets": targets, "totals": totals, "weights": weights, "scale": scale}
@@ -116,7 +116,7 @@ def cross_entropy_dense_gradient(
     contract.has_shape(where, "targets", targets, probabilities.shape)
     contract.has_shape(where, "totals", totals, (rows,))
     contract.has_shape(where, "weights", weights, (rows,))
-    contract.has_shape(where, "scale", scale, (1,))
+    per_row = contract.is_per_row(where, "scale", scale, rows)
     if device.kind is Kind.CPU:
         q = probabilities / totals[:, None]
         dp = np.divide(smoothed(targets, smoothing, classes), q, out=np.zeros_like(q), where=~is_clipped(q))
@@ -124,8 +124,8 @@ def cross_entropy_dense_gradient(
         dp *= (scale / totals)[:, None]
         return dp
     dp = empty(probabilities.shape, probabilities.dtype, device)
-    args = (contiguous(probabilities), contiguous(targets), totals, weights, scale, dp)
-    _launch(where, probabilities, (*args, 1 - float(smoothing), smoothing / classes, rows, classes))
+    args = (contiguous(probabilities), contiguous(targets), totals, weights, contiguous(scale), dp)
+    _launch(where, probabilities, (*args, 1 - float(smoothing), smoothing / classes, per_row, rows, classes))
     return dp
 
 

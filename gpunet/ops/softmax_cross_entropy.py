@@ -9,6 +9,7 @@ import numpy as np
 from gpunet.backend.arrays import Array, HostArray, Kind, contiguous, device_of, empty
 from gpunet.backend.launch import Argument, ceil_div, launch
 from gpunet.ops import accumulation, contract
+from gpunet.ops.arithmetic import scale_by
 from gpunet.ops.labels import check_labels, ignored_argument, known_labels
 from gpunet.ops.loss_reduction import reduce_losses
 from gpunet.ops.trace import op
@@ -23,25 +24,26 @@ _FILE = "softmax_cross_entropy.cu"
 
 @op(lambda logits, *_: 7 * logits.size)
 def softmax_cross_entropy(
-    logits: Array, labels: Array, scale: float = 1.0, ignored: int | None = None
+    logits: Array, labels: Array, scale: float = 1.0, ignored: int | None = None, weights: Array | None = None
 ) -> tuple[Array, Array]:
-    """losses[i] = log sum_j exp(z[i, j]) - z[i, labels[i]], dz[i, j] = scale (p[i, j] - [j = labels[i]]).
+    """losses[i] = log sum_j exp(z[i, j]) - z[i, labels[i]], dz[i, j] = scale w[i] (p[i, j] - [j = labels[i]]).
 
     p = softmax(z); `logits` z and dz have shape (N, C), int32 `labels` and the losses (N,). A row whose label is
     `ignored` has loss and gradient 0. Every other label must lie in 0 ... C - 1: the host has to check that, see
-    `Loss.prepare_targets`.
+    `Loss.prepare_targets`. Each of the `weights` is w of as many neighbouring rows as any other; without them w is 1.
 
     >>> losses, dz = softmax_cross_entropy(np.zeros((1, 4)), np.int32([2]))
     >>> losses, dz
     (array([1.38629436]), array([[ 0.25,  0.25, -0.75,  0.25]]))
     """
-    device = contract.floats("softmax_cross_entropy", logits=logits)
+    device = contract.floats("softmax_cross_entropy", logits=logits, weights=weights)
     check_labels("softmax_cross_entropy", "logits", logits, labels)
+    repeats = contract.repeats("softmax_cross_entropy", "weights", weights, len(logits))
     rows, classes = logits.shape
     if device.kind is not Kind.CPU:
         losses, dz = empty((rows,), logits.dtype, device), empty(logits.shape, logits.dtype, device)
         args = (contiguous(logits), contiguous(labels), losses, dz, float(scale), rows, classes)
-        _launch("softmax_cross_entropy", logits, (*args, ignored_argument(ignored)))
+        _launch("softmax_cross_entropy", logits, (*args, ignored_argument(ignored), _packed(weights), repeats))
         return losses, dz
     z = _shifted(logits)
     places = np.arange(rows), known_labels(labels, ignored)
@@ -51,7 +53,7 @@ def softmax_cross_entropy(
     losses = np.log(sums) - chosen
     dz /= sums[:, None]
     dz[places] -= 1
-    dz *= dz.dtype.type(scale)
+    dz *= _scales(scale, weights, dz)
     if ignored is not None:
         losses[labels == ignored] = 0
         dz[labels == ignored] = 0
@@ -60,22 +62,24 @@ def softmax_cross_entropy(
 
 @op(lambda logits, *_: 12 * logits.size)
 def softmax_cross_entropy_dense(
-    logits: Array, targets: Array, scale: float = 1.0, smoothing: float = 0.0
+    logits: Array, targets: Array, scale: float = 1.0, smoothing: float = 0.0, weights: Array | None = None
 ) -> tuple[Array, Array]:
-    """losses[i] = sum_j t[i, j] (log sum_k exp(z[i, k]) - z[i, j]), dz[i, j] = scale (p[i, j] sum_k t[i, k] - t[i, j]).
+    """losses[i] = sum_j t[i, j] (log sum_k exp(z[i, k]) - z[i, j]), dz = scale w[i] (p[i, j] sum_k t[i, k] - t[i, j]).
 
     t = (1 - smoothing) targets + smoothing / C and p = softmax(z); `logits` z, `targets` and dz have shape (N, C), the
-    losses (N,).
+    losses (N,); w comes of the `weights` as in `softmax_cross_entropy`.
     """
     where = "softmax_cross_entropy_dense"
-    device = contract.floats(where, logits=logits, targets=targets)
+    device = contract.floats(where, logits=logits, targets=targets, weights=weights)
     contract.has_rank(where, "logits", logits, 2, "(N, C)")
     contract.has_shape(where, "targets", targets, logits.shape)
+    repeats = contract.repeats(where, "weights", weights, len(logits))
     rows, classes = logits.shape
     if device.kind is not Kind.CPU:
         losses, dz = empty((rows,), logits.dtype, device), empty(logits.shape, logits.dtype, device)
         args = (contiguous(logits), contiguous(targets), losses, dz, float(scale))
-        _launch(where, logits, (*args, 1 - float(smoothing), smoothing / classes, rows, classes))
+        smooth = 1 - float(smoothing), smoothing / classes
+        _launch(where, logits, (*args, *smooth, rows, classes, _packed(weights), repeats))
         return losses, dz
     t = smoothed(targets, smoothing, classes)
     z = _shifted(logits)
@@ -86,25 +90,43 @@ def softmax_cross_entropy_dense(
     dz /= sums
     dz *= t.sum(axis=1, keepdims=True)
     dz -= t
-    dz *= dz.dtype.type(scale)
+    dz *= _scales(scale, weights, dz)
     return z.sum(axis=1), dz
 
 
+def _scales(scale: float, weights: HostArray | None, dz: HostArray) -> HostArray:
+    """Return what the rows of dz are to be multiplied by."""
+    one = dz.dtype.type(scale)
+    if weights is None:
+        return np.asarray(one)
+    scales: HostArray = (one * weights).repeat(len(dz) // weights.size)
+    return scales[:, None]
+
+
 class Recorded(NamedTuple):
-    """How losses become a value: their mean or sum, added to `record` for `samples` samples (ops/accumulation.py)."""
+    """How losses become a value: their mean or sum, added to `record` for `samples` samples (ops/accumulation.py).
+
+    `weights` are as in `softmax_cross_entropy`; with `divide` a mean is divided by their sum, and the gradient is too.
+    """
 
     mean: bool
     record: Array | None
     samples: int
+    weights: Array | None = None
+    divide: bool = False
+
+    @property
+    def divides(self) -> bool:
+        """Whether the divisor is known to the device alone."""
+        return self.mean and self.divide and self.weights is not None
 
 
 @op(lambda logits, *_: 7 * logits.size)
 def softmax_cross_entropy_value(logits: Array, labels: Array, scale: float, how: Recorded) -> tuple[Array, Array]:
     """Return the mean or sum of the losses of `softmax_cross_entropy`, shape (1,), and dz; in one kernel if it can."""
     if _needs_many_blocks(logits):
-        losses, dz = softmax_cross_entropy(logits, labels, scale)
-        return _reduced(losses, how), dz
-    device = contract.floats("softmax_cross_entropy", logits=logits)
+        return _reduced(*softmax_cross_entropy(logits, labels, scale, None, _known(how)), how)
+    device = contract.floats("softmax_cross_entropy", logits=logits, weights=how.weights)
     check_labels("softmax_cross_entropy", "logits", logits, labels)
     value, dz = empty((1,), logits.dtype, device), empty(logits.shape, logits.dtype, device)
     args = (contiguous(logits), contiguous(labels), value, how.record, dz, float(scale), *logits.shape)
@@ -118,10 +140,9 @@ def softmax_cross_entropy_dense_value(
 ) -> tuple[Array, Array]:
     """Return the mean or sum of the losses of `softmax_cross_entropy_dense`, shape (1,), and dz, likewise."""
     if _needs_many_blocks(logits):
-        losses, dz = softmax_cross_entropy_dense(logits, targets, scale, smoothing)
-        return _reduced(losses, how), dz
+        return _reduced(*softmax_cross_entropy_dense(logits, targets, scale, smoothing, _known(how)), how)
     where = "softmax_cross_entropy_dense"
-    device = contract.floats(where, logits=logits, targets=targets)
+    device = contract.floats(where, logits=logits, targets=targets, weights=how.weights)
     contract.has_rank(where, "logits", logits, 2, "(N, C)")
     contract.has_shape(where, "targets", targets, logits.shape)
     value, dz = empty((1,), logits.dtype, device), empty(logits.shape, logits.dtype, device)
@@ -135,17 +156,29 @@ def _needs_many_blocks(logits: Array) -> bool:
     return device_of(logits).kind is Kind.CPU or logits.size > MOST_OF_ONE_BLOCK
 
 
-def _reduced(losses: Array, how: Recorded) -> Array:
-    value, _ = reduce_losses(losses, mean=how.mean, record=how.record, samples=how.samples)
-    return value
+def _known(how: Recorded) -> Array | None:
+    """Return the weights, unless the gradient has to wait for their sum."""
+    return None if how.divides else how.weights
+
+
+def _reduced(losses: Array, dz: Array, how: Recorded) -> tuple[Array, Array]:
+    reduced = reduce_losses(
+        losses, mean=how.mean, record=how.record, samples=how.samples, weights=how.weights, divide=how.divide
+    )
+    return reduced.value, scale_by(dz, reduced.scale) if how.divides else dz
 
 
 def _launch_total(entry: str, logits: Array, args: tuple[Argument, ...], how: Recorded) -> None:
     if how.record is not None:
         accumulation.check_state(entry, how.record, logits)
-    args = (*args, len(logits) if how.mean else 1, how.samples)
+    repeats = contract.repeats(entry, "weights", how.weights, len(logits))
+    args = (*args, len(logits) if how.mean else 1, how.samples, _packed(how.weights), repeats, how.divides)
     defines = {"THREADS": TOTAL_THREADS}
     launch(_FILE, entry, grid=1, block=TOTAL_THREADS, args=args, real=logits.dtype, defines=defines)
+
+
+def _packed(weights: Array | None) -> Array | None:
+    return None if weights is None else contiguous(weights)
 
 
 def _shifted(logits: HostArray) -> HostArray:

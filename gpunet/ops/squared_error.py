@@ -39,18 +39,18 @@ def squared_error(y: Array, targets: Array) -> Array:
 
 @op(lambda y, *_: 2 * y.size)
 def squared_error_gradient(y: Array, targets: Array, scale: Array) -> Array:
-    """dy[i, j] = 2 (y[i, j] - targets[i, j]) scale / C, `scale` of shape (1,)."""
+    """dy[i, j] = 2 (y[i, j] - targets[i, j]) scale / C, `scale` of shape (1,) or one a row, (N,)."""
     where = "squared_error_gradient"
     device = contract.floats(where, y=y, targets=targets, scale=scale)
     contract.has_rank(where, "y", y, 2, "(N, C)")
     contract.has_shape(where, "targets", targets, y.shape)
-    contract.has_shape(where, "scale", scale, (1,))
+    per_row = contract.is_per_row(where, "scale", scale, len(y))
     if device.kind is Kind.CPU:
         dy = np.subtract(y, targets)
-        dy *= 2 * scale / y.dtype.type(y.shape[1])
+        dy *= (2 * scale / y.dtype.type(y.shape[1]))[:, None]
         return dy
     dy = empty(y.shape, y.dtype, device)
-    args = (contiguous(y), contiguous(targets), scale, dy, y.shape[1], y.size)
+    args = (contiguous(y), contiguous(targets), contiguous(scale), dy, per_row, y.shape[1], y.size)
     launch(
         _FILE,
         where,
