@@ -2,55 +2,62 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from gpunet import arguments
-from gpunet.backend.arrays import CPU, Array, HostArray, device_of, is_array, to_device
-from gpunet.default_dtype import floatx
+from gpunet.backend.arrays import CPU, Array, Shape, device_of, to_device
 from gpunet.losses.base import as_rows
 from gpunet.metrics.base import Metric
+from gpunet.metrics.batch import (
+    aligned,
+    beside,
+    mismatch,
+    outputs_of,
+    positions_of,
+    targets_of,
+    weights_for,
+    whole_numbers,
+)
 from gpunet.ops import accuracy
+from gpunet.ops.accumulation import BLOCKS
+
+
+class Tally(NamedTuple):
+    """Where matches are counted: the state, how many of them are one sample, and their weights."""
+
+    state: Array
+    positions: int
+    weights: Array | None
 
 
 class _Accuracy(Metric, ABC):
     """The fraction of positions where prediction and target match, averaged over the samples."""
 
     better: ClassVar[str | None] = "max"
-    _parts: ClassVar[int] = accuracy.BLOCKS
+    _parts: ClassVar[int] = BLOCKS
 
-    def update_state(self, y_true: Any, y_pred: Any) -> None:
-        """Add the batch (y_true, y_pred): arrays of one device, or host arrays and lists."""
-        outputs = self._outputs(y_pred)
-        targets: Array = y_true if is_array(y_true) else np.asarray(y_true)
-        if targets.dtype.kind not in "biuf":
-            raise TypeError(f"{self.name}: y_true must hold real numbers; got an array of {targets.dtype}")
-        self._count(targets, outputs, self.state_on(device_of(outputs)))
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add the batch (y_true, y_pred): arrays of one device, or host arrays and lists.
+
+        `sample_weight` has the shape of the matches, or lacks some of its last axes: over these the mean is taken.
+        """
+        outputs = outputs_of(self.name, y_pred)
+        targets = targets_of(self.name, y_true)
+        shape = self._matches_shape(outputs)
+        weights = weights_for(self.name, sample_weight, shape, outputs)
+        tally = Tally(self.state_on(device_of(outputs)), positions_of(sample_weight, shape), weights)
+        self._count(targets, outputs, tally)
+
+    def _matches_shape(self, outputs: Array) -> Shape:
+        """Return the shape of what is compared."""
+        return outputs.shape
 
     @abstractmethod
-    def _count(self, targets: Array, outputs: Array, state: Array) -> None:
-        """Add the matches, the samples of which lie along the first axis, to `state`."""
-
-    def _outputs(self, y_pred: Any) -> Array:
-        array: Array = y_pred if is_array(y_pred) else np.asarray(y_pred, floatx())
-        if array.ndim == 0 or array.size == 0:
-            raise ValueError(f"{self.name}: y_pred must have an axis and an element; got shape {array.shape}")
-        return array if array.dtype.kind == "f" else array.astype(floatx())
-
-    def _aligned(self, targets: Array, outputs: Array) -> Array:
-        """Return `targets` in the shape of `outputs`, from which a last axis of size 1 may be missing or left over."""
-        if outputs.shape not in (targets.shape, (*targets.shape, 1)) and targets.shape != (*outputs.shape, 1):
-            raise self._mismatch(str(outputs.shape), targets, outputs)
-        return targets.reshape(outputs.shape)
-
-    def _mismatch(self, expected: str, targets: Array, outputs: Array) -> ValueError:
-        return ValueError(
-            f"{self.name}: y_true must have shape {expected} for outputs of shape {outputs.shape}; got {targets.shape}"
-        )
+    def _count(self, targets: Array, outputs: Array, tally: Tally) -> None:
+        """Add the matches, the samples of which lie along the first axis, to `tally`."""
 
 
 class Accuracy(_Accuracy):
@@ -60,14 +67,16 @@ class Accuracy(_Accuracy):
     >>> m.update_state([[1], [2], [3], [4]], [[0], [2], [3], [4]])
     >>> m.result()
     0.75
+    >>> m.update_state([[1], [2]], [[0], [2]], sample_weight=[1, 0])
+    >>> m.result()
+    0.6
     """
 
     def __init__(self, name: str = "accuracy", dtype: npt.DTypeLike | None = None) -> None:
         super().__init__(name, dtype)
 
-    def _count(self, targets: Array, outputs: Array, state: Array) -> None:
-        targets = _placed(self._aligned(targets, outputs), outputs.dtype, outputs)
-        accuracy.equal_matches(outputs, targets, state, math.prod(outputs.shape[1:]))
+    def _count(self, targets: Array, outputs: Array, tally: Tally) -> None:
+        accuracy.equal_matches(outputs, beside(aligned(self.name, targets, outputs), outputs), *tally)
 
 
 class BinaryAccuracy(_Accuracy):
@@ -85,15 +94,53 @@ class BinaryAccuracy(_Accuracy):
         super().__init__(name, dtype)
         self.threshold = arguments.real(type(self).__name__, "threshold", threshold)
 
-    def _count(self, targets: Array, outputs: Array, state: Array) -> None:
-        targets = _placed(self._aligned(targets, outputs), outputs.dtype, outputs)
-        accuracy.binary_matches(outputs, targets, self.threshold, state, math.prod(outputs.shape[1:]))
+    def _count(self, targets: Array, outputs: Array, tally: Tally) -> None:
+        targets = aligned(self.name, targets, outputs)
+        if device_of(targets) == CPU:
+            targets = targets.astype(outputs.dtype, copy=False)
+        targets = to_device(targets, device_of(outputs))
+        accuracy.binary_matches(outputs, targets, self.threshold, *tally)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"threshold": self.threshold}
 
 
-class CategoricalAccuracy(_Accuracy):
+class _OfClasses(_Accuracy):
+    """An accuracy of outputs (N, …, classes); among the `k` largest a target matches, or with 0 as the largest."""
+
+    needs_probabilities: ClassVar[bool] = False
+    k = 0
+
+    def _matches_shape(self, outputs: Array) -> Shape:
+        return outputs.shape[:-1]
+
+
+class _OfDistributions(_OfClasses):
+    def _count(self, targets: Array, outputs: Array, tally: Tally) -> None:
+        if targets.shape != outputs.shape:
+            raise mismatch(self.name, str(outputs.shape), targets, outputs)
+        accuracy.dense_matches(as_rows(outputs), as_rows(beside(targets, outputs)), *tally, k=self.k)
+
+
+class _OfLabels(_OfClasses):
+    def _count(self, targets: Array, outputs: Array, tally: Tally) -> None:
+        labels = self._labels(targets, outputs)
+        accuracy.sparse_matches(as_rows(outputs), labels, *tally, k=self.k)
+
+    def _labels(self, targets: Array, outputs: Array) -> Array:
+        """Return the labels as int32, flat and beside `outputs`."""
+        self._check_positions(targets, outputs)
+        if device_of(targets) == CPU:
+            targets = whole_numbers(self.name, targets)
+        return to_device(targets, device_of(outputs)).reshape(-1)
+
+    def _check_positions(self, targets: Array, outputs: Array) -> None:
+        positions = outputs.shape[:-1]
+        if targets.shape not in (positions, (*positions, 1)):
+            raise mismatch(self.name, f"{positions} or {(*positions, 1)}", targets, outputs)
+
+
+class CategoricalAccuracy(_OfDistributions):
     """match = [argmax_j y_pred[j] = argmax_j y_true[j]]; both (N, …, classes), y_pred probabilities or logits.
 
     >>> m = CategoricalAccuracy()
@@ -102,19 +149,11 @@ class CategoricalAccuracy(_Accuracy):
     0.5
     """
 
-    needs_probabilities: ClassVar[bool] = False
-
     def __init__(self, name: str = "categorical_accuracy", dtype: npt.DTypeLike | None = None) -> None:
         super().__init__(name, dtype)
 
-    def _count(self, targets: Array, outputs: Array, state: Array) -> None:
-        if targets.shape != outputs.shape:
-            raise self._mismatch(str(outputs.shape), targets, outputs)
-        targets = _placed(targets, outputs.dtype, outputs)
-        accuracy.dense_matches(as_rows(outputs), as_rows(targets), state, math.prod(outputs.shape[1:-1]))
 
-
-class SparseCategoricalAccuracy(_Accuracy):
+class SparseCategoricalAccuracy(_OfLabels):
     """match = [argmax_j y_pred[j] = y_true]; y_true labels (N, …) or (N, …, 1), y_pred (N, …, classes).
 
     `y_pred` may be probabilities or logits.
@@ -125,33 +164,60 @@ class SparseCategoricalAccuracy(_Accuracy):
     0.5
     """
 
-    needs_probabilities: ClassVar[bool] = False
-
     def __init__(self, name: str = "sparse_categorical_accuracy", dtype: npt.DTypeLike | None = None) -> None:
         super().__init__(name, dtype)
 
-    def _count(self, targets: Array, outputs: Array, state: Array) -> None:
-        positions = outputs.shape[:-1]
-        if targets.shape not in (positions, (*positions, 1)):
-            raise self._mismatch(f"{positions} or {(*positions, 1)}", targets, outputs)
-        if device_of(targets) == CPU:
-            targets = self._labels(targets)
-        labels = to_device(targets, device_of(outputs)).reshape(-1)
-        accuracy.sparse_matches(as_rows(outputs), labels, state, math.prod(positions[1:]))
 
-    def _labels(self, targets: HostArray) -> HostArray:
-        """Return `targets` as int32; ValueError unless they are whole numbers of 32 bits."""
-        with np.errstate(invalid="ignore"):
-            labels = targets.astype(np.int32, copy=False)
-        if not np.array_equal(labels, targets):
-            raise ValueError(
-                f"{self.name}: y_true must hold whole numbers below 2**31; got {targets.dtype} with others"
-            )
-        return labels
+class TopKCategoricalAccuracy(_OfDistributions):
+    """match = [fewer than k of y_pred are greater than y_pred[argmax_j y_true[j]]]; both (N, …, classes).
+
+    >>> m = TopKCategoricalAccuracy(k=2)
+    >>> m.update_state([[0, 0, 1], [0, 1, 0]], [[0.1, 0.9, 0.8], [0.4, 0.1, 0.5]])
+    >>> m.result()
+    0.5
+    """
+
+    def __init__(
+        self, k: int = 5, name: str = "top_k_categorical_accuracy", dtype: npt.DTypeLike | None = None
+    ) -> None:
+        super().__init__(name, dtype)
+        self.k = arguments.integer(type(self).__name__, "k", k)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"k": self.k}
 
 
-def _placed(targets: Array, dtype: np.dtype[Any], outputs: Array) -> Array:
-    """Return `targets` on the device of `outputs`, on the way there converted to `dtype`."""
-    if device_of(targets) == CPU:
-        targets = targets.astype(dtype, copy=False)
-    return to_device(targets, device_of(outputs))
+class SparseTopKCategoricalAccuracy(_OfLabels):
+    """match = [fewer than k of y_pred are greater than y_pred[y_true]]; labels (N, …) or (N, …, 1).
+
+    With `from_sorted_ids`, y_pred holds classes instead, the likeliest first: match = [y_true is among the first k].
+
+    >>> m = SparseTopKCategoricalAccuracy(k=2)
+    >>> m.update_state([2, 1], [[0.1, 0.9, 0.8], [0.4, 0.1, 0.5]])
+    >>> m.result()
+    0.5
+    """
+
+    def __init__(
+        self,
+        k: int = 5,
+        name: str = "sparse_top_k_categorical_accuracy",
+        dtype: npt.DTypeLike | None = None,
+        from_sorted_ids: bool = False,
+    ) -> None:
+        super().__init__(name, dtype)
+        where = type(self).__name__
+        self.k = arguments.integer(where, "k", k)
+        self.from_sorted_ids = arguments.boolean(where, "from_sorted_ids", from_sorted_ids)
+
+    def _count(self, targets: Array, outputs: Array, tally: Tally) -> None:
+        if not self.from_sorted_ids:
+            super()._count(targets, outputs, tally)
+            return
+        self._check_positions(targets, outputs)
+        labels = beside(targets, outputs).reshape(-1)
+        accuracy.sorted_matches(as_rows(outputs), labels, tally.state, self.k, tally.positions, tally.weights)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config() | {"k": self.k}
+        return config | {"from_sorted_ids": True} if self.from_sorted_ids else config
