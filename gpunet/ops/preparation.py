@@ -37,6 +37,7 @@ class Rules:
         self.owners = to_device(layout.owners(), device)
         self.first_blocks = to_device(np.array(layout.first_blocks, np.int64), device)
         self.ends = to_device(np.array([0, layout.first_blocks[-1]], np.int64), device)
+        self.sizes = to_device(np.array(layout.sizes, np.int64), device)
 
         def table(values: Sequence[float]) -> Array:
             return to_device(np.array(values, dtype), device)

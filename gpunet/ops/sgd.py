@@ -5,11 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from gpunet.backend.arrays import Array, Kind, contiguous, empty_like
-from gpunet.backend.launch import ceil_div, launch
 from gpunet.ops.trace import op
-from gpunet.ops.update import check_update, pieces
-
-THREADS = 256
+from gpunet.ops.update import check_update, launch_update, pieces
 
 _FILE = "sgd.cu"
 
@@ -25,9 +22,7 @@ def sgd(w: Array, gradient: Array, learning_rate: Array) -> None:
     """
     device = check_update("sgd", w, gradient, "learning_rate", learning_rate)
     if device.kind is not Kind.CPU:
-        args = (w, contiguous(gradient), learning_rate, w.size)
-        blocks = ceil_div(w.size, THREADS)
-        launch(_FILE, "sgd", grid=blocks, block=THREADS, args=args, real=w.dtype, defines={"THREADS": THREADS})
+        launch_update(_FILE, "sgd", w, (w, contiguous(gradient), learning_rate))
         return
     rate = w.dtype.type(learning_rate[0])
     for part, g in pieces(w, contiguous(gradient)):
@@ -51,9 +46,8 @@ def sgd_momentum(
     """
     device = check_update("sgd_momentum", w, gradient, "learning_rate", learning_rate, velocity=velocity)
     if device.kind is not Kind.CPU:
-        args = (w, velocity, contiguous(gradient), learning_rate, float(momentum), nesterov, w.size)
-        blocks = ceil_div(w.size, THREADS)
-        launch(_FILE, "sgd_momentum", grid=blocks, block=THREADS, args=args, real=w.dtype, defines={"THREADS": THREADS})
+        args = (w, velocity, contiguous(gradient), learning_rate, float(momentum), nesterov)
+        launch_update(_FILE, "sgd_momentum", w, args)
         return
     rate, kept = w.dtype.type(learning_rate[0]), w.dtype.type(momentum)
     for part, v, g in pieces(w, velocity, contiguous(gradient)):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from gpunet.backend.arrays import Array, assign, empty_like, to_device, zeros
+from gpunet.backend.arrays import Array, assign, empty_like, fill, to_device, zeros
 from gpunet.constraints import Constraint, NonNeg, NormConstraint
 from gpunet.ops import constraint as constraint_op
 from gpunet.ops import preparation
@@ -22,13 +22,14 @@ class FlatParameters:
     """Parameters of one dtype and device in `values`, their gradients in `gradients`, their slots by name in `slots`.
 
     The rows of `state` are the values and the slots. Making one moves the parameters into it: their `value` and
-    `gradient_space` become views. `decay` gives the weight decay of a parameter, 0 for none.
+    `gradient_space` become views. `slots` are the names of slots and what they are at first; `decay` gives the weight
+    decay of a parameter, 0 for none.
     """
 
     def __init__(
         self,
         parameters: Sequence[Parameter],
-        slot_names: Sequence[str],
+        slots: Mapping[str, float],
         old_slots: Slots,
         decay: Callable[[Parameter], float],
     ) -> None:
@@ -36,11 +37,13 @@ class FlatParameters:
         self.parameters = tuple(parameters)
         self.layout = Layout([parameter.shape for parameter in parameters])
         # Values and slots, so that one copy keeps all that an update changes.
-        self.state = zeros((1 + len(slot_names), self.layout.size), dtype, device)
+        self.state = zeros((1 + len(slots), self.layout.size), dtype, device)
         self.values, self.gradients = self.state[0], zeros((self.layout.size,), dtype, device)
-        self.slots = {name: self.state[row] for row, name in enumerate(slot_names, start=1)}
+        self.slots = {name: self.state[row] for row, name in enumerate(slots, start=1)}
         self.slots_by_path: dict[str, dict[str, Array]] = {parameter.path: {} for parameter in parameters}
         for name, flat in self.slots.items():
+            if slots[name]:
+                fill(flat, slots[name])
             for parameter, view in zip(parameters, self.layout.views(flat), strict=True):
                 if parameter.path in old_slots:
                     assign(view, old_slots[parameter.path][name])
@@ -112,6 +115,10 @@ class FlatParameters:
             else:
                 runs.append(slice(number, number + 1))
         return runs
+
+    def parts(self, span: slice) -> tuple[Array, Array, dict[str, Array]]:
+        """Return the values, gradients and slots in a `span` of the flat arrays."""
+        return self.values[span], self.gradients[span], {name: slot[span] for name, slot in self.slots.items()}
 
     def penalties(self) -> Iterator[Array]:
         """Yield what the regularizers add to the loss, each of shape (1,)."""

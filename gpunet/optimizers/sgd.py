@@ -9,6 +9,7 @@ from gpunet import arguments
 from gpunet.backend.arrays import Array
 from gpunet.ops.sgd import sgd, sgd_momentum
 from gpunet.optimizers.base import Optimizer
+from gpunet.optimizers.settings import Rate
 
 
 class SGD(Optimizer):
@@ -24,24 +25,24 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.01,
+        learning_rate: Rate = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
-        *,
         weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = None,
     ) -> None:
-        super().__init__(
-            learning_rate,
-            weight_decay=weight_decay,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            global_clipnorm=global_clipnorm,
-            name=name,
-        )
+        clips = clipnorm, clipvalue, global_clipnorm
+        averages = use_ema, ema_momentum, ema_overwrite_frequency
+        scales = loss_scale_factor, gradient_accumulation_steps
+        super().__init__(learning_rate, weight_decay, *clips, *averages, *scales, name)
         self.momentum = arguments.real("SGD", "momentum", momentum, minimum=0, maximum=1)
         self.nesterov = arguments.boolean("SGD", "nesterov", nesterov)
         self.slot_names = ("momentum",) if self.momentum else ()
