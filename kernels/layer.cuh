@@ -84,8 +84,9 @@ struct BiasActivation {
     Dropping dropping = {};
     Index origin = 0;
 
-    __device__ inline void operator()(const Output& y, Index m, Index n, PackN pack) const {
-        const Index offset = m * y.stride + n;
+    template <class C>
+    __device__ inline void operator()(const C& y, Index m, Index n, PackN pack) const {
+        const Index offset = y.offset(m, n);
         const Index count = y.columns - n;
         if (!is_split) {
             if (b != nullptr) {

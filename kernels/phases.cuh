@@ -106,13 +106,13 @@ __device__ inline void find_rows(Rows& rows, const Geometry& g, const Phase& h, 
     __syncthreads();
 }
 
-// Compute this block's part of the data gradient. `dz` are the values of dz, `by` is how they lie in memory, and `dx`
-// is where the sums of the block's split go. grid.x counts tiles as Part does, but a row of tiles of every phase comes
-// before the next of any: so blocks that read the same part of dz are neighbours. A split of a phase with fewer taps
-// than others may be empty; it stores zeros.
-template <class Values>
+// Compute this block's part of the data gradient. `dz` are the values of dz, `by` is how they lie in memory, `dx` is
+// where the sums of the block's split go, and `epilogue` stores those of its group. grid.x counts tiles as Part does,
+// but a row of tiles of every phase comes before the next of any: so blocks that read the same part of dz are
+// neighbours. A split of a phase with fewer taps than others may be empty; it stores zeros.
+template <class Values, class Epilogue = Store>
 __device__ inline void input_gradient(Tiles& tiles, Rows& rows, const Values& dz, const Spacing& by, const REAL* w,
-                                      const Geometry& g, int images, REAL* dx) {
+                                      const Geometry& g, int images, REAL* dx, const Epilogue& epilogue = {}) {
     const int group = blockIdx.y;
     const Index row = blockIdx.x / ceil_div(g.group_channels, BN);
     const int columns = Phase::count(g.width, g.stride_w);
@@ -135,5 +135,5 @@ __device__ inline void input_gradient(Tiles& tiles, Rows& rows, const Values& dz
     const Axis columns_of_dz{g.out_width, v.window, v.pixels, 1, v.taps, -v.dilation};
     const Windows<true, Values, TapOffset> windows(dz, images, rows_of_dz, columns_of_dz, by, group * g.group_filters,
                                                    g.group_filters);
-    gemm(tiles, part, windows, FiltersOfPhase(w, g, h, v, group), out, nullptr, Store{});
+    gemm(tiles, part, windows, FiltersOfPhase(w, g, h, v, group), out, nullptr, epilogue);
 }

@@ -11,7 +11,16 @@ from layer_checks import assert_config_comes_back, assert_layer_gradients
 
 from gpunet import layers
 from gpunet.backend.arrays import Device
-from gpunet.layers import AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D
+from gpunet.layers import (
+    AveragePooling1D,
+    AveragePooling2D,
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    MaxPooling1D,
+    MaxPooling2D,
+)
 
 CASES: list[dict[str, Any]] = [
     {},
@@ -51,12 +60,34 @@ def test_values_and_gradients(device: Device, cls: Any, reduce: Any, arguments: 
     assert not layer.needs_backward
 
 
-@pytest.mark.parametrize("keepdims", [False, True])
-def test_global_average(device: Device, keepdims: bool) -> None:
-    layer = GlobalAveragePooling2D(keepdims=keepdims, dtype="float64")
-    x = checks.normal(2, 5, 3, 4, dtype=np.float64)
+@pytest.mark.parametrize("cls, other", [(MaxPooling1D, MaxPooling2D), (AveragePooling1D, AveragePooling2D)])
+@pytest.mark.parametrize("arguments", [{}, {"pool_size": (3,), "strides": 2, "padding": "same"}])
+def test_sequences_are_images_of_one_row(device: Device, cls: Any, other: Any, arguments: dict[str, Any]) -> None:
+    layer, x = cls(**arguments, dtype="float64"), checks.normal(2, 8, 3, dtype=np.float64)
+    image = {"pool_size": (1, layer.pool_size[0]), "strides": (1, layer.strides[0]), "padding": layer.padding}
     y = layer(x)
-    np.testing.assert_allclose(y, x.mean(axis=(1, 2), keepdims=keepdims), rtol=1e-12)
+    checks.assert_same_bits(y, other(**image, dtype="float64")(x[:, None])[:, 0])
+    assert layer.compute_output_shape((None, 8, 3)) == (None, *y.shape[1:])
+    assert layer.compute_output_shape((None, None, None)) == (None, None, None)
+    assert_layer_gradients(layer, x, device)
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize(
+    "cls, reduce",
+    [
+        (GlobalAveragePooling2D, np.mean),
+        (GlobalAveragePooling1D, np.mean),
+        (GlobalMaxPooling2D, np.max),
+        (GlobalMaxPooling1D, np.max),
+    ],
+)
+def test_global_pooling(device: Device, cls: Any, reduce: Any, keepdims: bool) -> None:
+    layer = cls(keepdims=keepdims, dtype="float64")
+    x = checks.normal(2, 5, *(() if cls.__name__.endswith("1D") else (3,)), 4, dtype=np.float64)
+    y = layer(x)
+    axes = tuple(range(1, x.ndim - 1))
+    np.testing.assert_allclose(y, reduce(x, axis=axes, keepdims=keepdims), rtol=1e-12)
     assert layer.compute_output_shape(x.shape) == y.shape
     assert_layer_gradients(layer, x, device)
 
@@ -68,7 +99,12 @@ def test_names_and_configurations() -> None:
         assert cls().strides == cls().pool_size == (2, 2)
         again = assert_config_comes_back(cls((3, 2), 1, "same", "channels_last", "pool", activity_regularizer="l1"))
         assert (again.name, again.pool_size, again.strides) == ("pool", (3, 2), (1, 1))  # type: ignore[attr-defined]
-    assert_config_comes_back(GlobalAveragePooling2D("channels_last", keepdims=True, dtype="float64"))
+    for cls in (MaxPooling1D, AveragePooling1D):
+        assert cls().strides == cls().pool_size == (2,)
+        again = assert_config_comes_back(cls(3, 1, "same", "channels_last", "pool", activity_regularizer="l1"))
+        assert (again.name, again.pool_size, again.strides) == ("pool", (3,), (1,))  # type: ignore[attr-defined]
+    for kind in (GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalMaxPooling1D, GlobalMaxPooling2D):
+        assert_config_comes_back(kind("channels_last", keepdims=True, dtype="float64"))
     assert MaxPooling2D().built and MaxPooling2D().count_params() == 0
 
 
@@ -84,6 +120,19 @@ def test_names_and_configurations() -> None:
         (lambda: MaxPooling2D(2)(np.zeros((2, 5, 5))), ValueError, r"input must have shape \(batch, height, width, ch"),
         (lambda: MaxPooling2D(4)(np.zeros((1, 3, 5, 1))), ValueError, "must be at most"),
         (lambda: MaxPooling2D(4).compute_output_shape((None, 3, 5, 1)), ValueError, "MaxPooling2D 'max_.*at most 3"),
+        (lambda: MaxPooling1D((2, 2)), ValueError, r"pool_size must be one integer; got \(2, 2\)"),
+        (
+            lambda: MaxPooling1D(2)(np.zeros((2, 5))),
+            ValueError,
+            r"input must have shape \(batch, steps, channels\); got",
+        ),
+        (lambda: AveragePooling1D(4)(np.zeros((1, 3, 1))), ValueError, "must be at most 3"),
+        (
+            lambda: GlobalMaxPooling1D()(np.zeros((1, 3, 1, 1))),
+            ValueError,
+            r"must have shape \(batch, steps, channels\)",
+        ),
+        (lambda: GlobalMaxPooling2D("channels_first"), ValueError, "must be 'channels_last'"),
         (lambda: MaxPooling2D(2, pool=3), TypeError, "MaxPooling2D: arguments must be among pool_size.*got pool"),
     ],
 )

@@ -67,7 +67,7 @@ class Dense(KernelLayer):
     def build(self, input_shape: Dims) -> None:
         if input_shape[-1] is None:
             raise ValueError(f"{self.where}: last axis of the input must be known to build; got {input_shape}")
-        self._add_kernel((input_shape[-1], self.units), input_shape)
+        self._add_kernel((input_shape[-1], self.units), input_shape, self.units)
 
     def compute_output_shape(self, input_shape: Any) -> Dims:
         shape = dims(self.where, "input_shape", input_shape)

@@ -1,16 +1,16 @@
-"""What Dense and Conv2D share: a kernel, a bias, an activation, and their arguments."""
+"""What Dense and convolutions share: a kernel, a bias, an activation, and their arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, Unpack
+from typing import Any, ClassVar, TypeVar
 
 from gpunet import activations, arguments, constraints, identifiers, initializers, regularizers
 from gpunet.backend.arrays import Array
 from gpunet.initializers import InitializerLike
 from gpunet.layers import activating
 from gpunet.layers.activating import ActivationArgument
-from gpunet.layers.base import Backward, Forward, Layer, LayerArguments
+from gpunet.layers.base import Backward, Forward, Layer
 from gpunet.layers.shapes import Dims
 from gpunet.ops.activation import Activation
 from gpunet.ops.dropping import Dropping
@@ -18,49 +18,56 @@ from gpunet.parameters import Parameter
 
 T = TypeVar("T")
 
+_OF_KERNELS = ("initializer", "regularizer", "constraint")
+
 
 class KernelLayer(Layer):
-    """y = activation(affine(x)); a subclass defines `_affine` and, in `build`, calls `_add_kernel`."""
+    """y = activation(affine(x)); a subclass defines `_affine` and, in `build`, calls `_add_kernel`.
+
+    The kernel's own arguments are `kernel_initializer`, `kernel_regularizer` and `kernel_constraint`, or what stands
+    for 'kernel' in a subclass, `_kernel_prefix`.
+    """
+
+    _kernel_prefix: ClassVar[str] = "kernel"
 
     def __init__(
         self,
         *,
         activation: ActivationArgument,
         use_bias: bool,
-        kernel_initializer: InitializerLike | None,
         bias_initializer: InitializerLike | None,
-        kernel_regularizer: Any,
         bias_regularizer: Any,
-        kernel_constraint: Any,
         bias_constraint: Any,
-        **kwargs: Unpack[LayerArguments],
+        **kwargs: Any,
     ) -> None:
+        kernel = self._kernel_prefix
+        initializer, regularizer, constraint = (kwargs.pop(f"{kernel}_{what}") for what in _OF_KERNELS)
         super().__init__(**kwargs)
         where = self.where
         self.activation = activating.get(self, activation)
         self.use_bias = arguments.boolean(where, "use_bias", use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer, f"{where}: kernel_initializer")
+        self.kernel_initializer = initializers.get(initializer, f"{where}: {kernel}_initializer")
         self.bias_initializer = initializers.get(bias_initializer, f"{where}: bias_initializer")
-        self.kernel_regularizer = regularizers.get(kernel_regularizer, f"{where}: kernel_regularizer")
+        self.kernel_regularizer = regularizers.get(regularizer, f"{where}: {kernel}_regularizer")
         self.bias_regularizer = regularizers.get(bias_regularizer, f"{where}: bias_regularizer")
-        self.kernel_constraint = constraints.get(kernel_constraint, f"{where}: kernel_constraint")
+        self.kernel_constraint = constraints.get(constraint, f"{where}: {kernel}_constraint")
         self.bias_constraint = constraints.get(bias_constraint, f"{where}: bias_constraint")
         self._operation = None if isinstance(self.activation, Layer) else activations.operation(self.activation)
         self._kernel: Parameter | None = None
         self._bias: Parameter | None = None
 
-    def _add_kernel(self, shape: tuple[int, ...], input_shape: Dims) -> None:
-        """Make the kernel, the bias for its last axis, and what an activation that is a layer has of weights."""
+    def _add_kernel(self, shape: tuple[int, ...], input_shape: Dims, features: int, name: str = "kernel") -> None:
+        """Make the kernel, the bias of `features` elements, and what an activation that is a layer has of weights."""
         self._kernel = self.add_weight(
             shape,
             self.kernel_initializer,
-            name="kernel",
+            name=name,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
         if self.use_bias:
             self._bias = self.add_weight(
-                shape[-1:],
+                (features,),
                 self.bias_initializer,
                 name="bias",
                 regularizer=self.bias_regularizer,
@@ -130,7 +137,7 @@ class KernelLayer(Layer):
         return logits, self._chain(affine_backward, activation_backward)
 
     def _chain(self, affine_backward: Backward, activation_backward: Backward) -> Backward:
-        def backward(dy: Array) -> Array | None:
+        def backward(dy: Array) -> Any:
             dz = activation_backward(dy)
             if dz is None:
                 raise TypeError(f"{self.where}: backward of the activation must return dx; got None")
@@ -154,14 +161,15 @@ class KernelLayer(Layer):
         return result
 
     def get_config(self) -> dict[str, Any]:
+        kernel = self._kernel_prefix
         return {
             **super().get_config(),
             "activation": activating.serialize(self.activation),
             "use_bias": self.use_bias,
-            "kernel_initializer": identifiers.serialize(self.kernel_initializer),
+            f"{kernel}_initializer": identifiers.serialize(self.kernel_initializer),
             "bias_initializer": identifiers.serialize(self.bias_initializer),
-            "kernel_regularizer": identifiers.serialize(self.kernel_regularizer),
+            f"{kernel}_regularizer": identifiers.serialize(self.kernel_regularizer),
             "bias_regularizer": identifiers.serialize(self.bias_regularizer),
-            "kernel_constraint": identifiers.serialize(self.kernel_constraint),
+            f"{kernel}_constraint": identifiers.serialize(self.kernel_constraint),
             "bias_constraint": identifiers.serialize(self.bias_constraint),
         }

@@ -1,6 +1,7 @@
 """Convolution and its gradients in NumPy, for ops/convolution.py.
 
 A block is a few images, and one matrix product (ops/im2col.py), which another thread may compute (backend/threads.py).
+Where every channel is a group of its own there are sums by ops/depthwise_host.py in its place.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import numpy as np
 from gpunet.backend.arrays import HostArray, empty_like
 from gpunet.backend.memory import empty_host
 from gpunet.backend.threads import Part, run, run_alone
-from gpunet.ops import products
+from gpunet.ops import depthwise_host, products
 from gpunet.ops.activation import Activation, activate_host, gradient_host
 from gpunet.ops.convolution_sizes import Sizes
-from gpunet.ops.im2col import Block, blocks, runs, window_matrix
+from gpunet.ops.im2col import Block, blocks, places_seen, rows_seen, runs, window_matrix
 
 # Of taps. A product of 9, as in a first layer, takes less time than the pooling of its result: below this the long call
 # is all of a part.
@@ -44,6 +45,9 @@ def convolve(
     x, weights = np.ascontiguousarray(x), _weights(w, b, sizes)
 
     def multiply(block: Block, z: HostArray) -> None:  # the matrix is built where it is used, in one core's cache
+        if depthwise_host.serves(sizes):
+            depthwise_host.multiply(x, w, b, sizes, block, z)
+            return
         matrix = window_matrix(x, sizes, block, with_ones=b is not None)
         products.multiply(matrix, weights, out=_by_group(z, sizes))
 
@@ -125,6 +129,10 @@ class _KernelGradient:
             np.add(self._sums, product, out=self._sums)
 
     def _multiply(self, block: Block, dz: Callable[[], HostArray], product: HostArray) -> Part:
+        if depthwise_host.serves(self._sizes):
+            known = np.ascontiguousarray(dz())
+            yield partial(depthwise_host.filter_sums, self._x, known, self._sizes, block, product)
+            return
         right = _by_group(dz(), self._sizes)
 
         def multiply() -> None:
@@ -147,6 +155,8 @@ PixelsOfBlock: TypeAlias = Callable[[Block, HostArray, HostArray], Part]
 
 
 def _adding(w: HostArray, sizes: Sizes) -> PixelsOfBlock:
+    if depthwise_host.serves(sizes):
+        return partial(depthwise_host.adding, w, sizes)
     neighbours = sizes.geometry.groups == sizes.geometry.strides[1] == 1
     return _adding_rows(w, sizes) if neighbours else _adding_taps(w, sizes)
 
@@ -158,7 +168,7 @@ def _adding_rows(w: HostArray, sizes: Sizes) -> PixelsOfBlock:
     """
     (r, s, c, f), (_, h, width, _), q, geometry = sizes.w, sizes.x, sizes.y[2], sizes.geometry
     weights = w.transpose(0, 1, 3, 2).reshape(r, s * f, c)
-    places = [_places(width, q, 1, i * geometry.dilation[1] - geometry.pads[1][0]) for i in range(s)]
+    places = [places_seen(width, q, 1, i * geometry.dilation[1] - geometry.pads[1][0]) for i in range(s)]
 
     def part(block: Block, dz: HostArray, dx: HostArray) -> Part:
         images, rows = block.size
@@ -174,7 +184,7 @@ def _adding_rows(w: HostArray, sizes: Sizes) -> PixelsOfBlock:
         if block.rows.start == 0:
             dx[...] = 0
         for i in range(r):
-            pixels, windows = _rows(block, h, sizes, i)
+            pixels, windows = rows_seen(block, h, sizes, i)
             place = dx[:, pixels]
             np.add(place, terms[i, :, windows], out=place)
 
@@ -184,38 +194,28 @@ def _adding_rows(w: HostArray, sizes: Sizes) -> PixelsOfBlock:
 def _adding_taps(w: HostArray, sizes: Sizes) -> PixelsOfBlock:
     """Return the part for any windows: the product of each tap is added to the pixels that it saw."""
     (r, s, group_channels, _), groups, geometry = sizes.w, sizes.geometry.groups, sizes.geometry
-    (_, _, q, _), (_, h, width, channels) = sizes.y, sizes.x
-    weights = w.reshape(r * s, group_channels, groups, sizes.group_filters).transpose(2, 0, 3, 1)
+    (_, _, q, _), (_, h, width, _) = sizes.y, sizes.x
+    # (G, F / G, taps C / G): one product for all taps, because those of few channels each are slow
+    by_group = w.reshape(r * s, group_channels, groups, sizes.group_filters).transpose(2, 3, 0, 1)
+    weights = np.ascontiguousarray(by_group).reshape(groups, sizes.group_filters, -1)
     step, apart, left = geometry.strides[1], geometry.dilation[1], geometry.pads[1][0]
 
     def part(block: Block, dz: HostArray, dx: HostArray) -> Part:
         images, rows = block.size
-        terms = empty_host((r, s, images, rows, q, channels), w.dtype)
-        by_tap = terms.reshape(r * s, -1, groups, group_channels).transpose(2, 0, 1, 3)
-        yield partial(np.matmul, _by_group(dz, sizes)[:, np.newaxis], weights, out=by_tap)
+        terms = empty_host((groups, images, rows, q, r, s, group_channels), w.dtype)
+        flat = terms.reshape(groups, images * rows * q, -1)
+        yield partial(np.matmul, _by_group(dz, sizes), weights, out=flat)
+        by_tap = terms.transpose(4, 5, 1, 2, 3, 0, 6)
         if block.rows.start == 0:
             dx[...] = 0
         for i, j in itertools.product(range(r), range(s)):
-            (pixels, windows), (columns, across) = _rows(block, h, sizes, i), _places(width, q, step, j * apart - left)
+            pixels, windows = rows_seen(block, h, sizes, i)
+            columns, across = places_seen(width, q, step, j * apart - left)
             place = dx[:, pixels, columns]
-            np.add(place, terms[i, j, :, windows, across], out=place)
+            place = place.reshape(*place.shape[:3], groups, group_channels)
+            np.add(place, by_tap[i, j, :, windows, across], out=place)
 
     return part
-
-
-def _rows(block: Block, height: int, sizes: Sizes, tap: int) -> tuple[slice, slice]:
-    """Return the rows of the image that the tap has seen from the rows of `block`, and these, from its first on."""
-    geometry = sizes.geometry
-    step = geometry.strides[0]
-    first = block.rows.start * step + tap * geometry.dilation[0] - geometry.pads[0][0]
-    return _places(height, block.size[1], step, first)
-
-
-def _places(length: int, windows: int, step: int, first: int) -> tuple[slice, slice]:
-    """Return the pixels first + i step that lie in an image of `length` pixels, for i < windows, and these i."""
-    start = min(max(-(first // step), 0), windows)
-    stop = max(min((length - 1 - first) // step + 1, windows), start)
-    return slice(first + start * step, first + stop * step, step), slice(start, stop)
 
 
 def _with_long_call(part: Part, sizes: Sizes) -> Part:
@@ -229,6 +229,8 @@ def _with_long_call(part: Part, sizes: Sizes) -> Part:
 def _blocks(sizes: Sizes) -> list[Block]:
     """Return the blocks in which a convolution and its gradients are computed."""
     (n, p, q, f), (r, s, _, _) = sizes.y, sizes.w
+    if depthwise_host.serves(sizes):
+        return blocks(n, p, depthwise_host.row_bytes(sizes))
     return blocks(n, p, q * max(r * s * sizes.x[3], f) * 4)
 
 

@@ -82,6 +82,8 @@ def window_matrix(x: HostArray, sizes: Sizes, block: Block, with_ones: bool) -> 
     (images, rows), taps = block.size, sizes.taps
     pixels, depth = images * rows * q, taps + with_ones
     source, offset = _padded(x, sizes, block)
+    if (r, s, groups) == (1, 1, 1) and sizes.geometry.strides == (1, 1) and source is x and not with_ones:
+        return x[block].reshape(1, pixels, depth)  # the pixels as they are
     n, p, column, apart_h, apart_w = _steps(source.shape, sizes)
     # A row of the matrix is a window. Where runs are short the matrix lies in memory column by column, so that copies
     # run along rows of pixels; BLAS takes both.
@@ -133,3 +135,18 @@ def _padded(x: HostArray, sizes: Sizes, block: Block) -> tuple[HostArray, int]:
     stop = max(min(first + extent, height), start)
     padded[:, start - first : stop - first, left : left + width] = x[block.images, start:stop]
     return padded, 0
+
+
+def rows_seen(block: Block, height: int, sizes: Sizes, tap: int) -> tuple[slice, slice]:
+    """Return the rows of the image that the tap has seen from the rows of `block`, and these, from its first on."""
+    geometry = sizes.geometry
+    step = geometry.strides[0]
+    first = block.rows.start * step + tap * geometry.dilation[0] - geometry.pads[0][0]
+    return places_seen(height, block.size[1], step, first)
+
+
+def places_seen(length: int, windows: int, step: int, first: int) -> tuple[slice, slice]:
+    """Return the pixels first + i step that lie in an image of `length` pixels, for i < windows, and these i."""
+    start = min(max(-(first // step), 0), windows)
+    stop = max(min((length - 1 - first) // step + 1, windows), start)
+    return slice(first + start * step, first + stop * step, step), slice(start, stop)

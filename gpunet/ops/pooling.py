@@ -121,7 +121,7 @@ def max_pooling(x: Array, pool_size: Pair, strides: Pair, padding: str) -> tuple
     y = empty(windows.output_shape, x.dtype, device)
     winner = empty(windows.output_shape, np.int32, device)
     if device.kind is Kind.CPU:
-        _share(x, lambda part: _max_pooling_cpu(x[part], windows, y[part], winner[part]))
+        share_images(x, lambda part: _max_pooling_cpu(x[part], windows, y[part], winner[part]))
     else:
         _launch("max_pooling", (contiguous(x), winner, y), windows)
     return y, winner
@@ -159,7 +159,7 @@ def max_pooling_gradient(
     contract.has_dtype("max_pooling_gradient", "winner", winner, np.int32)
     dx = empty(windows.images, dy.dtype, device)
     if device.kind is Kind.CPU:
-        _share(dx, lambda part: _max_pooling_gradient_cpu(dy[part], winner[part], windows, dx[part]))
+        share_images(dx, lambda part: _max_pooling_gradient_cpu(dy[part], winner[part], windows, dx[part]))
     else:
         _launch("max_pooling_gradient", (contiguous(dy), contiguous(winner), dx), windows)
     return dx
@@ -187,7 +187,7 @@ def average_pooling(x: Array, pool_size: Pair, strides: Pair, padding: str) -> A
     windows = _windows("average_pooling", x.shape, pool_size, strides, padding)
     y = empty(windows.output_shape, x.dtype, device)
     if device.kind is Kind.CPU:
-        _share(x, lambda part: _average_pooling_cpu(x[part], windows, y[part]))
+        share_images(x, lambda part: _average_pooling_cpu(x[part], windows, y[part]))
     else:
         _launch("average_pooling", (contiguous(x), y), windows)
     return y
@@ -216,7 +216,7 @@ def average_pooling_gradient(dy: Array, pool_size: Pair, strides: Pair, padding:
     contract.has_shape("average_pooling_gradient", "dy", dy, windows.output_shape)
     dx = empty(windows.images, dy.dtype, device)
     if device.kind is Kind.CPU:
-        _share(dx, lambda part: _average_pooling_gradient_cpu(dy[part], windows, dx[part]))
+        share_images(dx, lambda part: _average_pooling_gradient_cpu(dy[part], windows, dx[part]))
     else:
         _launch("average_pooling_gradient", (contiguous(dy), dx), windows)
     return dx
@@ -276,7 +276,7 @@ def _axis(length: int, size: int, stride: int, padding: str) -> _Axis:
     return _Axis(length, windows, size, stride, window_pads(length, size, stride, 1, padding)[0])
 
 
-def _share(images: Array, work: Callable[[slice], None]) -> None:
+def share_images(images: Array, work: Callable[[slice], None]) -> None:
     """Do `work` on slices of the batch, each of about _CACHED_BYTES of `images`, in any thread."""
     step = max(_CACHED_BYTES * images.shape[0] // images.nbytes, 1)
 

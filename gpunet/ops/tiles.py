@@ -101,6 +101,7 @@ OPERATIONS = frozenset(
         "convolution_pooling",
         "convolution_pooling_input_gradient",
         "convolution_pooling_kernel_gradient",
+        "convolution_transposed",
         "winograd_products",
     }
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from gpunet import arguments
 
 PADDINGS = ("valid", "same")
+CAUSAL = "causal"  # of sequences: window p ends with step p stride, so that it sees no later one
 POOL = 2  # size and stride, in both directions, of the pooling that a convolution can do too
 
 
@@ -60,5 +61,7 @@ def same_pads(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, 
 
 
 def window_pads(size: int, kernel: int, stride: int, dilation: int, padding: str) -> tuple[int, int]:
-    """Return (before, after) for `padding`, 'valid' (none) or 'same'."""
+    """Return (before, after) for `padding`: 'valid' (none), 'same', or 'causal', which pads before only."""
+    if padding == CAUSAL:
+        return (kernel - 1) * dilation, 0
     return same_pads(size, kernel, stride, dilation) if padding == "same" else (0, 0)
