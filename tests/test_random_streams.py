@@ -9,7 +9,15 @@ import checks
 import numpy as np
 import pytest
 
-from gpunet.backend.random import Purpose, Stream, generator, new_stream, set_random_seed
+from gpunet.backend.random import (
+    Purpose,
+    Stream,
+    generator,
+    new_stream,
+    random_state,
+    set_random_seed,
+    set_random_state,
+)
 
 
 def test_anyone_can_draw_the_same_numbers_with_numpy() -> None:
@@ -33,10 +41,10 @@ def test_the_bits_of_a_stream_never_change() -> None:
 
 def test_every_object_has_its_own_stream() -> None:
     streams = [new_stream(purpose) for _ in range(3) for purpose in Purpose]
-    assert [stream.purpose for stream in streams[:4]] == [1, 2, 3, 4]
-    assert streams[4] == Stream(0, 1 + 256)
+    assert [stream.purpose for stream in streams[:5]] == [1, 2, 3, 4, 5]
+    assert streams[5] == Stream(0, 1 + 256)
     draws = {tuple(stream.next_generator().integers(2**62, size=4)) for stream in streams for _ in range(3)}
-    assert len(draws) == 36
+    assert len(draws) == 45
 
 
 def test_the_seed_is_zero_unless_set_and_setting_it_starts_anew() -> None:
@@ -90,3 +98,14 @@ def test_seeds_of_other_types(seed: Any) -> None:
 def test_numpy_integers_are_seeds() -> None:
     set_random_seed(np.int32(9))
     assert new_stream(Purpose.DROPOUT) == Stream(9, 3)
+
+
+def test_a_state_from_before_a_purpose_goes_on() -> None:
+    state = random_state()
+    del state["augmentation"]
+    new_stream(Purpose.AUGMENTATION)
+    set_random_state(state)
+    assert new_stream(Purpose.AUGMENTATION) == Stream(0, 5)
+    del state["dropout"]
+    with pytest.raises(KeyError, match="dropout"):
+        set_random_state(state)

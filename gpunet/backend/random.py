@@ -27,6 +27,7 @@ class Purpose(IntEnum):
     SHUFFLE = 2
     DROPOUT = 3
     DATASET = 4
+    AUGMENTATION = 5
 
 
 _SEED_LIMIT = 2**63
@@ -153,7 +154,9 @@ def random_state() -> dict[str, int]:
 
 
 def set_random_state(values: Mapping[str, int]) -> None:
-    """Go on from where `random_state` was taken; KeyError if a purpose is missing."""
+    """Go on from where `random_state` was taken; KeyError if a purpose is missing that it has always known."""
+    since = {Purpose.AUGMENTATION.name.lower(): 0}  # a state from before it has made no such stream
+    values = {**since, **values}
     counts = {purpose: int(values[purpose.name.lower()]) for purpose in Purpose}
     seed = check_seed("set_random_state", values["seed"])
     state = _local.get() or _state
