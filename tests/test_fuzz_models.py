@@ -101,7 +101,7 @@ def _fingerprint(model: Sequential) -> tuple[Any, ...]:
     """Return everything that a failed call must leave alone."""
     assert model.optimizer is not None
     variables = {name: np.array(value).tobytes() for name, value in model.optimizer.variables.items()}
-    parts = model.optimizer, model.loss, model._asked_metrics, model.history, model.layers
+    parts = model.optimizer, model.loss, model._wanted, model.history, model.layers
     counts = dict(random._state.counts)
     flags = model.built, model.compiled, model.optimizer.built, model.run_eagerly, model.stop_training
     return bits(model), variables, flags, counts, _steps(model), [id(part) for part in parts[:-1]]

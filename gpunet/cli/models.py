@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from gpunet.models import Sequential, load_model
+from gpunet.models import Model, load_model
 from gpunet.recipes import RECIPES
 
 _HELP = f"{', '.join(RECIPES)}, or the file of a saved model."
@@ -16,13 +16,13 @@ ModelOption: TypeAlias = Annotated[str, typer.Option(help=_HELP, metavar="NAME|F
 ModelArgument: TypeAlias = Annotated[str, typer.Argument(help=_HELP, metavar="NAME|FILE")]
 
 
-def find_model(name: str, where: str = "--model") -> Sequential:
+def find_model(name: str, where: str = "--model") -> Model:
     """Return the built-in network called `name`, compiled as `gpunet train` does, or the model in that file.
 
     ValueError, which calls the argument `where`, if there is neither.
     """
     if name in RECIPES:
-        model = RECIPES[name].network()
+        model: Model = RECIPES[name].network()
         model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         return model
     if not Path(name).is_file():

@@ -4,6 +4,9 @@
 parameters and returns dx; where `needs_input_gradient` is False it may return None instead. What backward needs of the
 forward pass lives in the closure, so that a layer may be used twice in one step, and is freed with it.
 
+A layer of several inputs, whose class says `takes_list = True`, is given a list, and its backward returns the list of
+their gradients; one of several outputs returns y as a list, and is given dy so. Shapes are lists then, too.
+
 An own layer is a subclass with `build` (if it has weights) and `forward`:
 
     class Scale(Layer):  # y = a x, with one a per feature
@@ -34,13 +37,15 @@ from gpunet.backend.arrays import CPU, Array, contiguous, device_of, to_device, 
 from gpunet.backend.devices import current_device
 from gpunet.backend.interrupts import undisturbed
 from gpunet.backend.locks import Lock
-from gpunet.layers.shapes import Dims, dims
+from gpunet.layers.shapes import Dims, Shapes, dims, nested, shapes_of
 from gpunet.layers.state import LayerState
+from gpunet.layers.symbolic import Node, call, is_symbolic
 from gpunet.ops import arithmetic, trace
 from gpunet.ops.activation import Activation
 
-Backward: TypeAlias = Callable[[Array], Array | None]
-Forward: TypeAlias = tuple[Array, Backward]
+# Of arrays, or of lists of them where there are several inputs or outputs.
+Backward: TypeAlias = Callable[[Any], Any]
+Forward: TypeAlias = tuple[Any, Backward]
 
 
 building = Lock()  # one thread at a time builds layers, so that one that several threads need is built once
@@ -70,7 +75,8 @@ def _recorded(build: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
         if self._building:  # super().build(input_shape) inside an own build
             build(self, input_shape)
             return
-        shape = dims(self.where, "input_shape", input_shape)
+        shape = nested(self.where, "input_shape", input_shape)
+        self.check_number(shape)
         self.check_input_shape(shape)
         was_built = self.built
         if not was_built:
@@ -80,7 +86,7 @@ def _recorded(build: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
             self._building = True
             build(self, shape)
             with undisturbed():
-                self.built, self._device = True, device
+                self.built, self._device, self.build_shape = True, device, shape
         except BaseException:
             if not was_built:
                 self.forget_build()
@@ -99,6 +105,8 @@ class Layer(LayerState):
     loss; `trainable`; `dtype`, 'float32' or 'float64', None is `floatx()`; `name`; and for the first layer of a
     Sequential `input_shape`, without the batch (or `input_dim`, for one axis).
     """
+
+    takes_list = False  # whether a list of arrays is several inputs, and not the rows of one
 
     def __init__(
         self,
@@ -123,6 +131,7 @@ class Layer(LayerState):
         self.needs_input_gradient = True  # a model sets it False for layers below which nothing is trained
         self._activity_losses: list[Array] = []
         self._building = False
+        self.build_shape: Shapes = None  # for which the layer was built, if it was and has a build
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -133,30 +142,66 @@ class Layer(LayerState):
     def build(self, input_shape: Any) -> None:
         """Make the weights, by `add_weight`, for inputs of `input_shape`, the batch (None) first."""
 
-    def forward(self, x: Array, training: bool) -> Forward:
+    def forward(self, x: Any, training: bool) -> Forward:
         """Return y and the closure backward(dy) -> dx."""
         raise NotImplementedError(f"{self.where}: forward must be defined")
 
-    def check_input_shape(self, shape: Dims) -> None:
-        """ValueError, naming the layer and what it expects, unless it can take inputs of `shape`."""
-        if not shape:
-            raise ValueError(f"{self.where}: input must have shape (batch, ...); got {shape}")
+    @property
+    def input(self) -> Any:
+        """The symbolic tensor, or the list of them, that the layer was called on; AttributeError unless that was once.
 
-    def compute_output_shape(self, input_shape: Any) -> Dims:
+        >>> from gpunet.layers import Dense, Input
+        >>> x = Input((3,))
+        >>> layer = Dense(2)
+        >>> y = layer(x)
+        >>> layer.input == x, layer.output == y
+        (True, True)
+        """
+        return self._only_call("input").inputs
+
+    @property
+    def output(self) -> Any:
+        """What the layer returned for a symbolic tensor; AttributeError unless it was called once on one."""
+        return self._only_call("output").outputs
+
+    def _only_call(self, name: str) -> Node:
+        nodes = self.calls.nodes
+        if len(nodes) != 1:
+            raise AttributeError(
+                f"{self.where}: {name} must be that of one call on a symbolic tensor; got {len(nodes)} calls; keep "
+                "what the calls return"
+            )
+        return nodes[0]
+
+    def check_number(self, inputs: Any) -> None:
+        """ValueError if `inputs`, what there is of several inputs in a list, are several for a layer that takes one."""
+        if isinstance(inputs, list) and not self.takes_list:
+            raise ValueError(f"{self.where}: input must be one array or tensor; got a list of {len(inputs)}")
+
+    def check_input_shape(self, shape: Any) -> None:
+        """ValueError, naming the layer and what it expects, unless it can take inputs of `shape`."""
+        for one in shape if isinstance(shape, list) else [shape]:
+            if not one:
+                raise ValueError(f"{self.where}: input must have shape (batch, ...); got {one}")
+
+    def compute_output_shape(self, input_shape: Any) -> Shapes:
         """Return the output's shape for `input_shape`, both with the batch first.
 
         A layer that does not define this is run forward once on zeros; it must be built.
         """
-        shape = dims(self.where, "input_shape", input_shape)
-        known = [size for size in shape[1:] if size is not None]
-        if not self.built or len(known) < len(shape) - 1:
+        shape = nested(self.where, "input_shape", input_shape)
+        inputs: list[Dims] = shape if isinstance(shape, list) else [shape]
+        if not self.built or any(None in one[1:] for one in inputs):
             raise ValueError(
                 f"{self.where}: input_shape must be known but for the batch, and the layer be built; got {shape}, "
                 f"built={self.built}; define compute_output_shape for other cases"
             )
-        y, _ = self.apply(zeros((shape[0] or 1, *known), self.dtype, self.device), training=False)
+        known = [[1 if size is None else size for size in one] for one in inputs]
+        x = [zeros(tuple(sizes), self.dtype, self.device) for sizes in known]
+        y, _ = self.apply(x if isinstance(shape, list) else x[0], training=False)
         self.clear_activity_losses()
-        return (shape[0], *y.shape[1:])
+        batch = inputs[0][0]
+        return [(batch, *one.shape[1:]) for one in y] if isinstance(y, list) else (batch, *y.shape[1:])
 
     def runs_forward_of(self, cls: type[Layer]) -> bool:
         """Tell whether `forward` is that of `cls`; a subclass with one of its own may do more, and is run as it is."""
@@ -167,7 +212,7 @@ class Layer(LayerState):
         """Whether the layer's last act is a softmax over the last axis, before which `forward_logits` stops."""
         return False
 
-    def forward_logits(self, x: Array, training: bool) -> Forward:
+    def forward_logits(self, x: Any, training: bool) -> Forward:
         """Return what `forward` would without the final softmax."""
         raise ValueError(f"{self.where}: forward_logits must be called on a layer that ends in a softmax")
 
@@ -185,29 +230,35 @@ class Layer(LayerState):
         """Run the layer and `activation` after it as one op, where `takes_activation`."""
         raise ValueError(f"{self.where}: apply_with_activation must be called on a layer that takes an activation")
 
-    def __call__(self, x: Any, training: bool = False) -> Array:
+    def __call__(self, x: Any, training: bool | None = None) -> Any:
         """Return y for an array of any device, or a list, of real numbers; builds the layer if need be.
 
         An array of the host is copied to the layer's device, and y back to the host. TypeError if x lies on a device
-        that is not the layer's.
+        that is not the layer's. A layer with several inputs takes a list of arrays. For a symbolic tensor, that of an
+        `Input` or what a layer made of one, y is such a tensor, and `training`, unless it is None, holds for this call
+        whenever a model runs it.
         """
-        given = activations.as_floats(self.where, x, self.dtype)
-        self.check_input(given)
-        array = self._on_device(given)
-        self.build_for(array.shape[1:])
+        if is_symbolic(x):
+            return call(self, x, training)
+        several = self.takes_list and isinstance(x, (list, tuple))
+        given = [activations.as_floats(self.where, one, self.dtype) for one in (x if several else [x])]
+        inputs: Any = given if several else given[0]
+        self.check_input(inputs)
+        arrays = [self._on_device(one) for one in given]
+        rows = [array.shape[1:] for array in arrays]
+        self.build_for(rows if several else rows[0])
         self.clear_activity_losses()
-        y, _ = self.apply(array, bool(training))
-        if device_of(given) != CPU:
+        y, _ = self.apply(arrays if several else arrays[0], bool(training))
+        if any(device_of(one) != CPU for one in given):
             return y
-        y = to_host(y)
-        return y.copy() if np.may_share_memory(y, given) else y
+        return [_own_copy(one, given) for one in y] if isinstance(y, list) else _own_copy(y, given)
 
-    def build_for(self, row: Sequence[int]) -> None:
-        """Build the layer for samples of shape `row`, unless it is built."""
+    def build_for(self, row: Sequence[Any]) -> None:
+        """Build the layer for samples of shape `row`, for several inputs a list of shapes, unless it is built."""
         if not self.built:
             with building:
                 if not self.built:  # by another thread meanwhile
-                    self.build((None, *row))
+                    self.build([(None, *one) for one in row] if isinstance(row, list) else (None, *row))
 
     def _on_device(self, x: Array) -> Array:
         """Return `x`, copied from the host if it lies there, where the layer can use it."""
@@ -222,44 +273,52 @@ class Layer(LayerState):
             )
         return contiguous(x)
 
-    def check_input(self, x: Array) -> None:
+    def check_input(self, x: Any) -> None:
         """ValueError, naming the layer, unless it can take `x`."""
-        self.check_input_shape(x.shape)
-        if x.size == 0:
-            raise ValueError(f"{self.where}: input must have sizes of at least 1; got shape {x.shape}")
+        self.check_input_shape(shapes_of(x))
+        for one in x if isinstance(x, list) else [x]:
+            if one.size == 0:
+                raise ValueError(f"{self.where}: input must have sizes of at least 1; got shape {one.shape}")
 
-    def apply(self, x: Array, training: bool) -> Forward:
+    def apply(self, x: Any, training: bool) -> Forward:
         """Run `forward` on an array of the layer's device and dtype, with the checks and the activity regularizer."""
         return trace.layer(self.name, self._checked_forward, x, training)
 
-    def _checked_forward(self, x: Array, training: bool) -> Forward:
+    def _checked_forward(self, x: Any, training: bool) -> Forward:
         self.check_input(x)
+        if not self.built:  # one inside a layer or model of the user's that leaves it to the first run
+            self.build_for([one.shape[1:] for one in x] if isinstance(x, list) else x.shape[1:])
         result = self.forward(x, training)
         if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
             raise TypeError(f"{self.where}: forward must return (y, backward); got {type(result).__name__}")
         return result if self.activity_regularizer is None else self._regularize_activity(*result)
 
-    def apply_logits(self, x: Array, training: bool) -> Forward:
+    def apply_logits(self, x: Any, training: bool) -> Forward:
         """Run `forward_logits` likewise."""
         return trace.layer(self.name, self._checked_forward_logits, x, training)
 
-    def _checked_forward_logits(self, x: Array, training: bool) -> Forward:
+    def _checked_forward_logits(self, x: Any, training: bool) -> Forward:
         self.check_input(x)
         return self.forward_logits(x, training)
 
-    def _regularize_activity(self, y: Array, backward: Backward) -> Forward:
+    def _regularize_activity(self, y: Any, backward: Backward) -> Forward:
         """Note the activity regularizer's value for y over the batch size, and add its gradient to dy."""
         regularizer = self.activity_regularizer
         assert regularizer is not None
-        share = 1 / y.shape[0]
-        self._activity_losses.append(arithmetic.scale(regularizer.value(y), share))
+        for one in y if isinstance(y, list) else [y]:
+            self._activity_losses.append(arithmetic.scale(regularizer.value(one), 1 / one.shape[0]))
 
-        def regularized_backward(dy: Array) -> Array | None:
+        def regularized(y: Array, dy: Array) -> Array:
             dr = zeros(y.shape, y.dtype, device_of(y))
             regularizer.add_gradient(y, dr)
-            dr = arithmetic.scale(dr, share)
+            dr = arithmetic.scale(dr, 1 / y.shape[0])
             arithmetic.add_in_place(dr, dy)
-            return backward(dr)
+            return dr
+
+        def regularized_backward(dy: Any) -> Any:
+            if isinstance(y, list):
+                return backward([regularized(*pair) for pair in zip(y, dy, strict=True)])
+            return backward(regularized(y, dy))
 
         return y, regularized_backward
 
@@ -313,6 +372,12 @@ class Layer(LayerState):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def _own_copy(y: Array, given: Sequence[Array]) -> Array:
+    """Return `y` on the host, and so that it shares no memory with what was given."""
+    host = to_host(y)
+    return host.copy() if any(np.may_share_memory(host, one) for one in given) else host
 
 
 def own_arguments(cls: type) -> list[str]:

@@ -1,9 +1,8 @@
-"""Input: the shape of the data a network starts from."""
+"""Input: the shape of the data a network starts from, and the symbolic tensor that stands for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from gpunet import arguments
@@ -11,6 +10,7 @@ from gpunet.backend.arrays import Array
 from gpunet.default_dtype import floatx
 from gpunet.layers.base import Forward, Layer
 from gpunet.layers.shapes import Dims, dims, fits
+from gpunet.layers.symbolic import Node, SymbolicTensor
 
 
 class InputLayer(Layer):
@@ -52,27 +52,18 @@ class InputLayer(Layer):
     def forward(self, x: Array, training: bool) -> Forward:
         return x, lambda dy: dy
 
+    @property
+    def tensor(self) -> SymbolicTensor:
+        """The tensor that stands for the data: the one there is, or a new one."""
+        nodes = self.calls.nodes
+        return (nodes[0] if nodes else Node(self, None, None, [self.batch_shape], False).registered()).output_tensors[0]
+
+    @property
+    def output(self) -> SymbolicTensor:
+        return self.tensor
+
     def get_config(self) -> dict[str, Any]:
         return {"batch_shape": list(self.batch_shape), "dtype": self.input_dtype, "name": self.name}
-
-
-@dataclass(frozen=True)
-class InputTensor:
-    """What `Input` returns: it stands for the data, and goes first into a Sequential."""
-
-    layer: InputLayer
-
-    @property
-    def shape(self) -> Dims:
-        return self.layer.batch_shape
-
-    @property
-    def dtype(self) -> str:
-        return self.layer.input_dtype
-
-    @property
-    def name(self) -> str:
-        return self.layer.name
 
 
 def Input(  # noqa: N802 — Keras's name
@@ -82,13 +73,16 @@ def Input(  # noqa: N802 — Keras's name
     *,
     batch_shape: Sequence[int | None] | None = None,
     name: str | None = None,
-) -> InputTensor:
-    """Return the start of a network for data of `shape`, without the batch: `Sequential([Input((16,)), Dense(32)])`.
+) -> SymbolicTensor:
+    """Return the tensor that stands for data of `shape`, without the batch, at the start of a network.
+
+    It goes first into a Sequential, `Sequential([Input((16,)), Dense(32)])`, or layers are called on it, and a Model is
+    made of what they return: `x = Input((16,)); model = Model(x, Dense(32)(x))`.
 
     None in `shape` is an axis of any size. `batch_shape` is the shape with the batch. `dtype` is that of the data;
     layers cast it to their own.
     """
-    return InputTensor(InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name))
+    return InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name).tensor
 
 
 def _dtype(where: str, dtype: Any) -> str:

@@ -11,7 +11,7 @@ from gpunet.layers.base import Layer
 
 def serialize(layer: Layer) -> dict[str, Any]:
     """Return the class name and configuration of `layer`, in JSON's types."""
-    return {"class_name": type(layer).__name__, "config": layer.get_config()}
+    return {"class_name": identifiers.get_registered_name(type(layer)), "config": layer.get_config()}
 
 
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Layer:
@@ -32,4 +32,4 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
                 f"layer: class_name must be one of {', '.join(layers.__all__)} or be given in custom_objects; "
                 f"got {arguments.shown(name)}; pass custom_objects={{{name!r}: the class}}"
             )
-        return cls.from_config(config["config"])
+        return cls.from_config(dict(config["config"]))

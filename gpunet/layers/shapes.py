@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from gpunet import arguments
 
 Dims: TypeAlias = tuple[int | None, ...]
+Shapes: TypeAlias = Any  # Dims, or of a layer with several inputs or outputs a list of them
 
 CHANNELS_LAST = "channels_last"
 PADDINGS = ("valid", "same")
@@ -18,6 +20,18 @@ def dims(where: str, name: str, value: Any) -> Dims:
     return tuple(None if size is None else arguments.integer(where, name, size) for size in sizes)
 
 
+def nested(where: str, name: str, value: Any) -> Shapes:
+    """Return `value`, one shape or a sequence of shapes, as `dims` does, several in a list."""
+    if isinstance(value, Sequence) and value and all(isinstance(shape, (list, tuple)) for shape in value):
+        return [dims(where, name, shape) for shape in value]
+    return dims(where, name, value)
+
+
+def shapes_of(arrays: Any) -> Shapes:
+    """Return the shape of an array, of a list of arrays the list of shapes."""
+    return [array.shape for array in arrays] if isinstance(arrays, list) else arrays.shape
+
+
 def fits(shape: Dims, expected: Dims) -> bool:
     """Tell whether `shape` is `expected`, where None stands for any size in either."""
     return len(shape) == len(expected) and all(
@@ -27,10 +41,31 @@ def fits(shape: Dims, expected: Dims) -> bool:
 
 def images(where: str, shape: Dims, channels: int | None = None) -> None:
     """ValueError unless `shape` is that of a batch of images, with `channels` channels if that is known."""
-    if not fits(shape, (None, None, None, channels)):
+    spatial(where, 2, shape, channels)
+
+
+def spatial(where: str, rank: int, shape: Dims, channels: int | None = None) -> None:
+    """ValueError unless `shape` is that of a batch of images (`rank` 2) or of sequences (1), likewise."""
+    if not fits(shape, (None,) * (rank + 1) + (channels,)):
         wanted = "channels" if channels is None else channels
-        hint = "; add the channel axis with x[..., None]" if len(shape) == 3 else ""
-        raise ValueError(f"{where}: input must have shape (batch, height, width, {wanted}); got {shape}{hint}")
+        axes = "height, width" if rank == 2 else "steps"
+        hint = "; add the channel axis with x[..., None]" if len(shape) == rank + 1 else ""
+        raise ValueError(f"{where}: input must have shape (batch, {axes}, {wanted}); got {shape}{hint}")
+
+
+def per_axis(where: str, rank: int, name: str, value: object, minimum: int = 1) -> tuple[int, ...]:
+    """Return `value` as one integer of at least `minimum` for each of `rank` axes, 1 or 2."""
+    return (arguments.pair if rank == 2 else arguments.single)(where, name, value, minimum)
+
+
+def of_images(rank: int, sizes: tuple[int, ...], row: int = 1) -> tuple[int, int]:
+    """Return sizes along the axes of an image; a sequence is one of a single row, along which the size is `row`.
+
+    >>> of_images(1, (5,))
+    (1, 5)
+    """
+    height, width = sizes if rank == 2 else (row, *sizes)
+    return height, width
 
 
 def channels_last(where: str, data_format: str | None) -> str:
@@ -43,6 +78,6 @@ def channels_last(where: str, data_format: str | None) -> str:
     return CHANNELS_LAST
 
 
-def padding(where: str, value: str) -> str:
-    """Return `value`, 'valid' or 'same' in letters of any case, in small ones; ValueError else."""
-    return arguments.choice(where, "padding", value.lower() if isinstance(value, str) else value, PADDINGS)
+def padding(where: str, value: str, valid: tuple[str, ...] = PADDINGS) -> str:
+    """Return `value`, one of `valid` in letters of any case, in small ones; ValueError else."""
+    return arguments.choice(where, "padding", value.lower() if isinstance(value, str) else value, valid)

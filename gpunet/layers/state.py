@@ -18,10 +18,11 @@ from gpunet.default_dtype import floatx
 from gpunet.initializers import InitializerLike
 from gpunet.layers.loading import placeholder
 from gpunet.layers.naming import auto_name
+from gpunet.layers.symbolic import Calls
 from gpunet.parameters import Parameter
 
 _PLAIN = (bool, int, float, str)  # two of which can be compared without asking what they hold
-_LISTS_WITHOUT_LAYERS = frozenset({"_trained", "_fixed", "_activity_losses"})
+_LISTS_WITHOUT_LAYERS = frozenset({"_trained", "_fixed", "_activity_losses", "_nodes", "_shapes"})
 
 
 class LayerState:
@@ -40,6 +41,7 @@ class LayerState:
         self._device: Device | None = None
         self._trained: list[Parameter] = []  # that add_weight was asked to make trainable
         self._fixed: list[Parameter] = []  # that it was asked not to
+        self.calls = Calls()  # on symbolic tensors
         self._before_build: tuple[int, int, set[int]] = (0, 0, set())
         self.built = not self._has_build
 
@@ -227,7 +229,8 @@ class LayerState:
         """Give every parameter the path `prefix`, layer, layer inside, …, name, joined by '/'."""
         path = f"{prefix}{self.name}/"
         for parameter in self._trained + self._fixed:
-            parameter.path = path + parameter.name
+            if parameter.path != path + parameter.name:  # else nothing is noted to have changed
+                parameter.path = path + parameter.name
         for layer in self.sublayers:
             layer.name_parameters(path)
 

@@ -87,20 +87,26 @@ def units(layers: Sequence[Layer], fuse: bool) -> list[Unit]:
     if not fuse:
         return [Unit(layer) for layer in layers]
     found: list[Unit] = []
-    rest = list(layers)
-    while rest:
-        unit = Unit(rest.pop(0))
-        if rest and obstacle(unit.layer, rest[0]) is None:
-            unit = Unit(unit.layer, rest.pop(0))
-        after = rest[0] if rest else None
-        if isinstance(after, MaxPooling2D) and pooling_obstacle(unit, after) is None:
-            unit = replace(unit, pooling_layer=after)
-            rest.pop(0)
-        elif isinstance(after, Dropout) and dropout_obstacle(unit, after) is None:
-            unit = replace(unit, dropout_layer=after)
-            rest.pop(0)
-        found.append(unit)
+    for layer in layers:
+        larger = grown(found[-1], layer) if found else None
+        if larger is None:
+            found.append(Unit(layer))
+        else:
+            found[-1] = larger
     return found
+
+
+def grown(unit: Unit, follower: Layer) -> Unit | None:
+    """Return `unit` with the layer after it, if its kernel can do what that does; None if not."""
+    if unit.pooling_layer is not None or unit.dropout_layer is not None:
+        return None
+    if isinstance(follower, MaxPooling2D):
+        return None if pooling_obstacle(unit, follower) else replace(unit, pooling_layer=follower)
+    if isinstance(follower, Dropout):
+        return None if dropout_obstacle(unit, follower) else replace(unit, dropout_layer=follower)
+    if unit.activation_layer is not None or obstacle(unit.layer, follower):
+        return None
+    return replace(unit, activation_layer=follower)
 
 
 def obstacle(layer: Layer, follower: Layer) -> str | None:
@@ -160,13 +166,16 @@ def dropout_obstacle(unit: Unit, dropout: Dropout) -> str | None:
     return None
 
 
-def explanation(layers: Sequence[Layer], fuse: bool) -> str:
-    """Return what runs as one op and what does not, and why: a line for each unit."""
-    found = units(layers, fuse)
+def neighbours(found: Sequence[Unit]) -> list[tuple[Unit, Unit | None, Layer | None]]:
+    """Return the units of a chain, each with the unit before it and the layer after it."""
+    followers = [*(unit.layer for unit in found[1:]), None]
+    return list(zip(found, [None, *found], followers, strict=False))
+
+
+def explanation(placed: Sequence[tuple[Unit, Unit | None, Layer | None]], fuse: bool) -> str:
+    """Return what runs as one op and what does not, and why: a line for each unit, with its neighbours."""
     rows = []
-    for number, unit in enumerate(found):
-        before = found[number - 1] if number else None
-        follower = found[number + 1].layer if number + 1 < len(found) else None
+    for unit, before, follower in placed:
         rows.append((unit.name, _describe(unit, before, follower) if fuse else "by itself: fusion is switched off"))
     width = max((len(names) for names, _ in rows), default=0)
     return "\n".join(f"{names:<{width}}  {text}" for names, text in rows)

@@ -4,24 +4,45 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpunet.backend.arrays import Array
 from gpunet.layers.base import Layer
-from gpunet.layers.shapes import Dims
+from gpunet.layers.shapes import Shapes
 from gpunet.parameters import Parameter
 
 if TYPE_CHECKING:
     from gpunet.networks.network import Network
 
-_HEADER = ("Layer (type)", "Output Shape", "Param #", "Trainable")
-_JUSTIFY = (str.ljust, str.ljust, str.rjust, str.center)
-_POSITIONS = (0.45, 0.80, 1.0)  # where columns end, as shares of the line
-_LINE_LENGTH = 88  # characters; 12 more for the column "Trainable"
 _NARROWEST = 4
 
 Row = tuple[str, ...]
+
+
+class _Form(NamedTuple):
+    """The columns, where they end, as shares of the line, and the length of the line in characters."""
+
+    header: tuple[str, ...]
+    positions: tuple[float, ...]
+    line_length: int
+    show_trainable: bool
+
+    @property
+    def justify(self) -> list[Callable[[str, int], str]]:
+        kinds = {"Param #": str.rjust, "Trainable": str.center}
+        return [kinds.get(title, str.ljust) for title in self.header]
+
+
+_CHAIN = _Form(("Layer (type)", "Output Shape", "Param #"), (0.45, 0.80, 1.0), 88, False)
+_GRAPH = _Form((*_CHAIN.header, "Connected to"), (0.3, 0.56, 0.74, 1.0), 108, False)
+
+
+def _form(network: Network, show_trainable: bool) -> _Form:
+    form = _CHAIN if network.is_chain else _GRAPH
+    if not show_trainable:
+        return form
+    return _Form((*form.header, "Trainable"), form.positions, form.line_length + 12, True)
 
 
 def summary_text(
@@ -35,35 +56,40 @@ def summary_text(
 ) -> str:
     """Return the summary of `network`: a table of its layers, then how many parameters, and how many bytes, it has.
 
-    `line_length` is in characters, None what the terminal has, 88 at most (100 with `show_trainable`). `positions` are
-    where columns end, as shares of the line. `expand_nested` adds the layers inside layers, `show_trainable` a column
-    that tells which are trained. `layer_range` is the first and the last layer to show, by patterns of their names.
-    `optimizer_arrays`, once there are any, are counted too.
+    A graph that is no chain has a column more: what each layer takes. `line_length` is in characters, None what the
+    terminal has, 88 at most, 108 for such a graph (12 more with `show_trainable`). `positions` are where columns end,
+    as shares of the line. `expand_nested` adds the layers inside layers, `show_trainable` a column that tells which are
+    trained. `layer_range` is the first and the last layer to show, by patterns of their names. `optimizer_arrays`, once
+    there are any, are counted too.
     """
-    rows = _rows(network, expand_nested, layer_range)
-    columns = 4 if show_trainable else 3
-    widths = _widths(line_length, positions, show_trainable)
-    lines = [f'Model: "{network.name}"', *_table([_HEADER[:columns], *(row[:columns] for row in rows)], widths)]
+    form = _form(network, show_trainable)
+    rows = list(_rows(network, form, expand_nested, layer_range))
+    widths = _widths(line_length, positions, form)
+    lines = [f'Model: "{network.name}"', *_table([form.header, *rows], widths, form.justify)]
     return "\n".join([*lines, *_totals(network, optimizer_arrays)])
 
 
-def _rows(network: Network, expand_nested: bool, layer_range: Sequence[str] | None) -> Iterator[Row]:
+def _rows(network: Network, form: _Form, expand_nested: bool, layer_range: Sequence[str] | None) -> Iterator[Row]:
     first, last = _range(network, layer_range)
     for index, layer in enumerate(network.layers[first : last + 1], start=first):
-        yield from _layer_rows(layer, network.layer_output_shape(index), expand_nested, level=0)
+        for inside, row in _layer_rows(layer, network.layer_output_shape(index), expand_nested, level=0):
+            connected = () if network.is_chain else (network.connections_of(inside),)
+            yield (*row[:3], *connected, *(row[3:] if form.show_trainable else ()))
 
 
-def _layer_rows(layer: Layer, shape: Dims | None, expand_nested: bool, level: int) -> Iterator[Row]:
-    """Yield the row of `layer` and, if asked for, those of the layers inside it."""
+def _layer_rows(layer: Layer, shape: Shapes, expand_nested: bool, level: int) -> Iterator[tuple[Layer, Row]]:
+    """Yield `layer` with its row and, if asked for, the layers inside it with theirs."""
     prefix = "   " * level + "└ " if level else ""
     parameters = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
     trained = ("Y" if layer.trainable else "N") if layer.weights else "-"
-    yield f"{prefix}{layer.name} ({type(layer).__name__})", _shape(shape), parameters, trained
+    yield layer, (f"{prefix}{layer.name} ({type(layer).__name__})", _shape(shape), parameters, trained)
     for index, inner in enumerate(getattr(layer, "layers", ()) if expand_nested else ()):
         yield from _layer_rows(inner, layer.layer_output_shape(index), expand_nested, level + 1)  # type: ignore[attr-defined]
 
 
-def _shape(shape: Dims | None) -> str:
+def _shape(shape: Shapes) -> str:
+    if isinstance(shape, list):
+        return f"[{', '.join(map(_shape, shape))}]"
     return "?" if shape is None else f"({', '.join(map(str, shape))})"
 
 
@@ -81,17 +107,17 @@ def _range(network: Network, layer_range: Sequence[str] | None) -> tuple[int, in
     return (min(last), max(first)) if min(first) > max(last) else (min(first), max(last))
 
 
-def _widths(line_length: int | None, positions: Sequence[float] | None, show_trainable: bool) -> list[int]:
+def _widths(line_length: int | None, positions: Sequence[float] | None, form: _Form) -> list[int]:
     """Return how many characters each column has, without the frame and the blanks beside it."""
-    ends = list(_POSITIONS if positions is None else positions)
-    if show_trainable:
+    ends = list(form.positions if positions is None else positions)
+    if form.show_trainable:
         ends = [0.9 * end for end in ends] + [1.0]
-    columns = 4 if show_trainable else 3
+    columns = len(form.header)
     if len(ends) != columns or ends != sorted(ends) or ends[-1] != 1:
-        raise ValueError(f"summary: positions must be 3 growing numbers that end in 1.0; got {positions}")
+        number = len(form.positions)
+        raise ValueError(f"summary: positions must be {number} growing numbers that end in 1.0; got {positions}")
     if line_length is None:
-        longest = _LINE_LENGTH + 12 * show_trainable
-        line_length = min(longest, shutil.get_terminal_size().columns - 4)
+        line_length = min(form.line_length, shutil.get_terminal_size().columns - 4)
     places = [int(end * line_length) for end in ends]
     widths = [place - before for place, before in zip(places, [0, *places], strict=False)]
     too_much = 3 * columns + 1  # the frame and a blank on each side of each column, taken from all in turn
@@ -104,7 +130,7 @@ def _widths(line_length: int | None, positions: Sequence[float] | None, show_tra
     return widths
 
 
-def _table(rows: Sequence[Row], widths: Sequence[int]) -> Iterator[str]:
+def _table(rows: Sequence[Row], widths: Sequence[int], justify: Sequence[Callable[[str, int], str]]) -> Iterator[str]:
     """Yield the lines of a framed table; the first row is its header."""
     yield _rule("┏━┳┓", widths)
     for number, row in enumerate(rows):
@@ -114,7 +140,7 @@ def _table(rows: Sequence[Row], widths: Sequence[int]) -> Iterator[str]:
         cells = [_wrap(text, width) for text, width in zip(row, widths, strict=True)]
         for line in range(max(map(len, cells))):
             parts = [cell[line] if line < len(cell) else "" for cell in cells]
-            padded = [justify(part, width) for justify, part, width in zip(_JUSTIFY, parts, widths, strict=False)]
+            padded = [place(part, width) for place, part, width in zip(justify, parts, widths, strict=True)]
             yield f"{bar} {f' {bar} '.join(padded)} {bar}"
     yield _rule("└─┴┘", widths)
 

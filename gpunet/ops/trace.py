@@ -25,8 +25,8 @@ from gpunet.backend.clock import Clock
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Backward: TypeAlias = Callable[[Array], Array | None]
-Forward: TypeAlias = tuple[Array, Backward]
+Backward: TypeAlias = Callable[[Any], Any]
+Forward: TypeAlias = tuple[Any, Backward]
 Pass: TypeAlias = str
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"  # the passes of a training step
@@ -77,8 +77,12 @@ class Observer:
         """Run a layer, which gives (y, backward); what either gives is seen."""
         with self.at(name, FORWARD, is_layer=True):
             y, backward = run(*args, **kwargs)
-            self.see(y)
+            self._see_each(y)
         return y, _traced_backward(name, backward)
+
+    def _see_each(self, arrays: Any) -> None:
+        for array in arrays if isinstance(arrays, list) else [arrays]:
+            self.see(array)
 
     def see(self, array: Array | None) -> None:
         """Take note of what the layer at this place gave, y or dx, or of a result of another part of the step."""
@@ -239,22 +243,20 @@ def part(name: str, direction: Pass = FORWARD) -> AbstractContextManager[None]:
     return nullcontext() if observer is None else observer.at(name, direction, is_layer=False)
 
 
-def layer(
-    name: str, run: Callable[P, tuple[Array, Backward]], *args: P.args, **kwargs: P.kwargs
-) -> tuple[Array, Backward]:
+def layer(name: str, run: Callable[P, tuple[Any, Backward]], *args: P.args, **kwargs: P.kwargs) -> tuple[Any, Backward]:
     """Return run(*args), which is (y, backward), with the ops of both charged to layer `name`."""
     observer = _active.get()
     return run(*args, **kwargs) if observer is None else observer.layer(name, run, args, kwargs)
 
 
 def _traced_backward(name: str, backward: Backward) -> Backward:
-    def traced(dy: Array) -> Array | None:
+    def traced(dy: Any) -> Any:
         observer = _active.get()
         if observer is None:
             return backward(dy)
         with observer.at(name, BACKWARD, is_layer=True):
             dx = backward(dy)
-            observer.see(dx)
+            observer._see_each(dx)
             return dx
 
     return traced
