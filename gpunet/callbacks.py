@@ -6,6 +6,7 @@ from gpunet.training.callbacks.functions import LambdaCallback, LearningRateSche
 from gpunet.training.callbacks.logs import CSVLogger, JsonLog
 from gpunet.training.callbacks.model_checkpoint import ModelCheckpoint
 from gpunet.training.callbacks.monitor import EarlyStopping, ReduceLROnPlateau, TerminateOnNaN
+from gpunet.training.callbacks.swap_ema import SwapEMAWeights
 from gpunet.training.callbacks.tensorboard import TensorBoard
 from gpunet.training.history import History
 from gpunet.training.progress import ProgbarLogger
@@ -22,6 +23,7 @@ __all__ = [
     "ModelCheckpoint",
     "ProgbarLogger",
     "ReduceLROnPlateau",
+    "SwapEMAWeights",
     "TensorBoard",
     "TerminateOnNaN",
 ]

@@ -96,8 +96,8 @@ def test_bad_data_to_predict(method: str) -> None:
         ({"verbose": 3}, ValueError, "verbose must be one of 'auto', 0, 1, 2; got 3"),
         ({"validation_split": 1.5}, ValueError, "validation_split must be from 0 to 1; got 1.5"),
         ({"validation_split": 0.99}, ValueError, "must leave at least one of 6 samples on either side; got 0.99"),
-        ({"validation_data": X}, ValueError, r"validation_data must be a pair \(x, y\); got one object"),
-        ({"validation_data": (X,)}, ValueError, r"validation_data must be a pair \(x, y\); got 1 of them"),
+        ({"validation_data": X}, ValueError, r"validation_data must be a pair \(x, y\), or .*; got one object"),
+        ({"validation_data": (X,)}, ValueError, r"validation_data must be a pair \(x, y\), or .*; got 1 of them"),
         ({"validation_data": (X, Y[:2])}, ValueError, "validation_data: x and y must have as many samples"),
         ({"validation_data": (X[:, :3], Y)}, ValueError, SHAPE),
         ({"validation_freq": 0}, ValueError, "validation_freq must be at least 1; got 0"),
@@ -106,7 +106,7 @@ def test_bad_data_to_predict(method: str) -> None:
         ({"validation_batch_size": -2}, ValueError, "validation_batch_size must be at least 1; got -2"),
         ({"shuffle": "batch"}, TypeError, "shuffle must be True or False; got 'batch'"),
         ({"callbacks": [1]}, TypeError, "callbacks must be instances of gpunet.callbacks.Callback; got 1"),
-        ({"class_weight": {}}, TypeError, "class_weight"),
+        ({"class_weight": {0: "a"}}, TypeError, "class_weight must be a number; got 'a'"),
     ],
 )
 def test_bad_arguments_of_fit(arguments: Any, error: type[Exception], message: str) -> None:

@@ -240,7 +240,7 @@ def test_plain_lines_where_there_is_no_terminal(verbose: Any, capsys: pytest.Cap
     assert "samples/s" in first
     loss, accuracy = model.evaluate(X, Y, verbose=verbose)
     out = capsys.readouterr().out
-    assert out.startswith("evaluate  ") and f"loss {loss:.4f}  accuracy {accuracy:.4f}" in out
+    assert out.startswith("evaluate  ") and f"accuracy {accuracy:.4f}  loss {loss:.4f}" in out
     model.predict(X, verbose=verbose)
     assert capsys.readouterr().out.startswith("predict  ")
 

@@ -147,6 +147,15 @@ def test_log_of_steps_and_epochs() -> None:
     assert compiled["class_name"] == "SGD" and compiled["config"]["learning_rate"] == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize("name", ["lion", "adafactor"])
+def test_every_optimizer_goes_by_its_name(name: str) -> None:
+    size = ("--steps", "2", "--batch-size", "16", "--out", "run")
+    result = _run("train", "--model", "mlp", *size, "--optimizer", name)
+    assert result.exit_code == 0, result.output
+    compiled = json.loads(Path("run/config.json").read_text())["compile"]["optimizer"]
+    assert compiled["class_name"].lower() == name
+
+
 def test_the_same_seed_gives_the_same_model() -> None:
     for seed, out in (("1", "a"), ("1", "b"), ("2", "c")):
         naming.clear_session()  # as in a process of its own
@@ -170,7 +179,7 @@ def test_two_runs_of_one_second_have_folders_of_their_own() -> None:
         (["--epochs", "0"], 2, "--epochs"),
         (["--steps", "no"], 2, "--steps"),
         (["--batch-size", "-1"], 2, "--batch-size"),
-        (["--optimizer", "lion"], 2, "'lion' is not one of 'adam', 'sgd'"),
+        (["--optimizer", "lyon"], 2, "'lyon' is not one of 'adadelta', 'adafactor'"),
         (["--learning-rate", "-1"], 2, "adam: learning_rate must be finite and at least 0; got -1.0"),
         (["--learning-rate", "nan"], 2, "learning_rate must be finite"),
         (["--seed", "-1"], 2, "--seed"),

@@ -89,7 +89,7 @@ def test_which_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def note(model: Sequential, x: Any, y: Any, batch_size: int, **options: Any) -> Any:
-        asked.append((options["device"], options["against"], model.device, x.shape))
+        asked.append((options["device"], options["against"], model.device, x[0].shape))
         raise RuntimeError("enough")
 
     monkeypatch.setattr("gpunet.cli.parity.parity", note)

@@ -30,7 +30,7 @@ def _column(array: Any, dtype: Any) -> Column:
 
 
 def _samples(x: Any = X, y: Any = Y) -> Samples:
-    return Samples(_column(x, np.float32), _column(y, np.int32))
+    return Samples((_column(x, np.float32),), (_column(y, np.int32),))
 
 
 def _in_file(array: HostArray, dtype: Any) -> Column:
@@ -61,7 +61,7 @@ def test_batches_are_those_of_the_schedule(device: Device, kind: type, shuffle: 
 
 @pytest.mark.parametrize("kind", [Resident, Streamed])
 def test_epochs_that_end_within_a_pass(device: Device, kind: type) -> None:
-    feed = kind(Samples(_column(X, np.float32)), Schedule(11, 4, steps=2), device)
+    feed = kind(Samples((_column(X, np.float32),)), Schedule(11, 4, steps=2), device)
     starts = [[int(x[0, 0]) // 2 for (x,) in _epoch(feed)] for _ in range(3)]
     assert starts == [[0, 4], [8, 0], [4, 8]] and feed.taken == 7
 
@@ -146,18 +146,18 @@ _assign = arrays.assign
 
 def test_files_are_uploaded_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeding, "_UPLOADED_AT_ONCE", 8)
-    samples = Samples(_in_file(X, np.float32), _in_file(Y, np.int32))
+    samples = Samples((_in_file(X, np.float32),), (_in_file(Y, np.int32),))
     feed = new_feed(samples, Schedule(11, 4), EMULATED)
     assert isinstance(feed, Resident)
     checks.assert_same_bits(feed.sources[0], X)
     checks.assert_same_bits(feed.sources[1], Y)
-    assert samples.x.array._source.reads == [(start, min(start + 4, 11)) for start in (0, 4, 8)]
+    assert samples.inputs[0].array._source.reads == [(start, min(start + 4, 11)) for start in (0, 4, 8)]
 
 
 def test_files_are_streamed_to_the_cpu() -> None:
-    samples = Samples(_in_file(X, np.float32), _column(Y, np.int32))
+    samples = Samples((_in_file(X, np.float32),), (_column(Y, np.int32),))
     feed = new_feed(samples, Schedule(11, 4), CPU)
-    assert isinstance(feed, Streamed) and samples.x.array._source.reads == []
+    assert isinstance(feed, Streamed) and samples.inputs[0].array._source.reads == []
     for number, (x, y) in enumerate(_epoch(feed)):
         rows = slice(4 * number, 4 * number + 4)
         checks.assert_same_bits(x, X[rows].astype(np.float32))
@@ -223,7 +223,7 @@ def test_whole_sets(device: Device) -> None:
     for samples in (
         _samples(),
         _samples(*checks.on(device, X, Y)),
-        Samples(_in_file(X, np.float32), _in_file(Y, np.int32)),
+        Samples((_in_file(X, np.float32),), (_in_file(Y, np.int32),)),
         _samples(np.asfortranarray(X)),
     ):
         x, y = whole(samples, device)

@@ -105,7 +105,7 @@ def test_nothing_is_counted_while_it_cools_down() -> None:
 
 def test_a_monitor_that_is_not_there_is_a_warning() -> None:
     for callback in (EarlyStopping(), ReduceLROnPlateau(), ModelCheckpoint("x", save_best_only=True)):
-        with pytest.warns(UserWarning, match=r"monitor must be among loss, accuracy.*; got 'val_loss'"):
+        with pytest.warns(UserWarning, match=r"monitor must be among .*loss.*; got 'val_loss'"):
             _fit(callback, epochs=1)
     with pytest.raises(ValueError, match="mode must be 'min' or 'max' for val_mood"):
         _fit(EarlyStopping("val_mood"), val_mood=[1.0] * 6)
@@ -172,7 +172,7 @@ def test_a_model_is_kept_every_few_batches(tmp_path: Path) -> None:
 
 
 def test_a_name_that_nobody_knows_and_a_file_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"filepath must have names among epoch, loss, accuracy.*; got '.*val_loss"):
+    with pytest.raises(ValueError, match=r"filepath must have names among epoch, .*loss.*; got '.*val_loss"):
         _fit(ModelCheckpoint(tmp_path / "{val_loss}"))
     with pytest.warns(UserWarning, match=r"ModelCheckpoint: .*could not be written \(.*; training goes on"):
         (tmp_path / "file").touch()

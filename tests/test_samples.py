@@ -44,13 +44,18 @@ def test_a_part_of_rows_counts_from_its_start() -> None:
 @pytest.mark.parametrize("kind", ["array", "memmap", "rows"])
 def test_split(kind: str, tmp_path: Path) -> None:
     x, y = _in(kind, np.arange(10.0)[:, None], tmp_path / "x"), _in(kind, np.arange(10) * 2, tmp_path / "y")
-    both = Samples(_column(x), _column(y, np.int32))
+    weights = _in(kind, np.arange(10.0) / 2, tmp_path / "weights")
+    both = Samples((_column(x), _column(y)), (_column(y, np.int32),), (_column(weights),))
     head, tail = both.split("fit", 0.25)
     for part, expected in ((head, range(7)), (tail, range(7, 10))):
         indices = np.arange(len(part))
-        assert len(part) == len(expected) and part.y is not None
-        checks.assert_same_bits(part.x.read(indices), np.array(expected, np.float64)[:, None])
-        checks.assert_same_bits(part.y.read(indices), 2 * np.array(expected))
+        assert len(part) == len(expected)
+        wanted = np.array(expected)
+        arrays = [column.read(indices) for column in part.columns]
+        checks.assert_same_bits(arrays[0], wanted[:, None].astype(np.float64))
+        for array in arrays[1:3]:
+            checks.assert_same_bits(array, 2 * wanted)
+        checks.assert_same_bits(arrays[3], wanted / 2)
     assert len(both.split("fit", 0.001)[1]) == 1
     for fraction in (0.999, 1.0):
         with pytest.raises(ValueError, match=r"fit: validation_split must leave at least one of 10 samples"):

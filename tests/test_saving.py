@@ -239,7 +239,10 @@ def _architecture(class_name: str, **config: Any) -> dict[str, Any]:
         ({"format_version": 3}, "format_version must be one of 2, 1; got 3, written by gpunet .*; update gpunet"),
         ({"compile": 3}, "the file is damaged: compile must be an object; got 3"),
         ({"architecture": []}, r"the file is damaged: architecture must be an object; got \[\]"),
-        ({"architecture": {}}, "the architecture must be a Sequential; got None"),
+        (
+            {"architecture": {}},
+            "the architecture must be a Sequential, a Functional, or a model among the custom objects; got None",
+        ),
         ({"architecture": {"class_name": "os.system", "config": {}}}, "the architecture must be a Sequential"),
         ({"architecture": {"class_name": "Sequential"}}, NO_MODEL),
         ({"architecture": {"class_name": "Sequential", "config": 3}}, NO_MODEL),

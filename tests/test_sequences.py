@@ -279,12 +279,12 @@ def test_a_model_is_built_by_its_first_batch() -> None:
         ),
         (batches(X, X, 4), {"validation_split": 0.5}, ValueError, r"fit: validation_split must be 0 where .*; got 0.5"),
         (
-            iter([(X, X, X)]),
+            iter([(X, X, X, X)]),
             {},
             ValueError,
-            r"fit: batch 0 must be a pair \(x, y\); got 3 of them; sample weights are not",
+            r"fit: batch 0 must be a pair \(x, y\), or \(x, y, sample_weight\); got 4 of them",
         ),
-        (iter([X]), {}, ValueError, r"fit: batch 0 must be a pair \(x, y\); got 1 of them"),
+        (iter([X]), {}, ValueError, r"fit: batch 0 must be a pair \(x, y\), or .*; got 1 of them"),
         (
             iter([(X, X[:3])]),
             {},

@@ -16,7 +16,7 @@ import numpy as np
 
 from gpunet import arguments
 from gpunet.datasets import digits
-from gpunet.models import Sequential
+from gpunet.models import Model
 from gpunet.recipes import RECIPES
 from gpunet.saving.replacing import replace_file
 from gpunet.version import version
@@ -65,7 +65,7 @@ def new_folder(out: Path | None) -> Path:
     raise AssertionError("there is always a next number")
 
 
-def write_config(folder: Path, run: Run, model: Sequential, device: str) -> None:
+def write_config(folder: Path, run: Run, model: Model, device: str) -> None:
     """Write down everything that decides the run."""
     config = {
         "command": shlex.join(["gpunet", *sys.argv[1:]]),

@@ -22,14 +22,14 @@ from gpunet.cli import runs
 from gpunet.cli.application import INTERRUPTED, DeviceOption, app, choose_device, reported_errors
 from gpunet.cli.runs import Run
 from gpunet.datasets import digits
-from gpunet.models import Sequential
+from gpunet.models import Model
 from gpunet.recipes import RECIPES
 from gpunet.saving.lock import FolderLock
 from gpunet.saving.replacing import remove_unfinished
 from gpunet.training.watch import NonFinite
 
 ModelName = StrEnum("ModelName", list(RECIPES))  # type: ignore[misc]  # mypy wants the names spelled out
-OptimizerName = StrEnum("OptimizerName", {"adam": "adam", "sgd": "sgd"})
+OptimizerName = StrEnum("OptimizerName", sorted(optimizers.NAMES))  # type: ignore[misc]
 Action = StrEnum("Action", {action.name: action.value for action in NonFinite})  # type: ignore[misc]
 _EPOCHS = ", ".join(f"{name} {recipe.epochs}" for name, recipe in RECIPES.items())
 
@@ -138,7 +138,7 @@ def _use_device(name: str | None) -> tuple[Device, str]:
     return chosen, why
 
 
-def _new_model(run: Run) -> Sequential:
+def _new_model(run: Run) -> Model:
     set_random_seed(run.seed)
     optimizer = optimizers.get(run.optimizer)
     if run.learning_rate is not None:
@@ -148,7 +148,7 @@ def _new_model(run: Run) -> Sequential:
     return model
 
 
-def _train(folder: Path, run: Run, model: Sequential) -> None:
+def _train(folder: Path, run: Run, model: Model) -> None:
     """Train, test, and leave the results in `folder`."""
     (x_train, y_train), (x_test, y_test) = digits.load_data()
     images, path = RECIPES[run.model].images, folder / runs.MODEL
@@ -174,7 +174,7 @@ def _train(folder: Path, run: Run, model: Sequential) -> None:
     print(f"test accuracy {accuracy:.4f}")
 
 
-def _steps(model: Sequential) -> int:
+def _steps(model: Model) -> int:
     return model.optimizer.iterations if model.optimizer is not None else 0
 
 

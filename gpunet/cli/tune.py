@@ -16,7 +16,7 @@ from gpunet.cli.models import find_model
 from gpunet.inspection.profile import duration
 from gpunet.inspection.table import table
 from gpunet.inspection.tuning import Measured, choose, measure, merged, products
-from gpunet.models import Sequential
+from gpunet.models import Model
 from gpunet.ops import tiles
 from gpunet.ops.choices import Table, render
 from gpunet.recipes import RECIPES
@@ -68,7 +68,7 @@ def _existing(out: Path) -> Table:
     return tiles.choices.read("--out", out) if out.exists() else {}
 
 
-def _measure(models: list[Sequential], batch_size: int, device: Device) -> list[Measured]:
+def _measure(models: list[Model], batch_size: int, device: Device) -> list[Measured]:
     """Measure the products of all models, each once."""
     measured: dict[tuple[object, ...], Measured] = {}
     with _progress() as show:

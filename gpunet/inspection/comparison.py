@@ -106,20 +106,19 @@ def _device(where: str, name: str | Device) -> Device:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _first_batch(model: Trainer, where: str, x: Any, y: Any, size: int | None) -> tuple[HostArray, HostArray]:
+def _first_batch(model: Trainer, where: str, x: Any, y: Any, size: int | None) -> tuple[HostArray, ...]:
     """Return copies of the first batch on the host; the model is built for it if it is not yet."""
     batches = model._feed(where, x, y, Batching(size, steps=None)).epoch()
     assert batches is not None, "a new feed has a batch"
     with closing(batches):
-        inputs, targets = (np.array(to_host(array)) for array in next(batches).take())
-    return inputs, targets
+        return tuple(np.array(to_host(array)) for array in next(batches).take())
 
 
 class _Comparison:
     """Two devices, what they are to run, and how far their results may be apart."""
 
     def __init__(
-        self, model: Trainer, places: tuple[Device, Device], batch: tuple[HostArray, HostArray], tolerance: float
+        self, model: Trainer, places: tuple[Device, Device], batch: tuple[HostArray, ...], tolerance: float
     ) -> None:
         self._model = model
         self._first, self._second = places
@@ -155,7 +154,7 @@ class _Comparison:
 
     def _run(self, device: Device, given: Record | None = None, noise: np.random.Generator | None = None) -> Record:
         with devices.device(device):  # where own layers may make arrays
-            return run_pass(twin(self._model, device), *self._batch, given, noise)
+            return run_pass(twin(self._model, device), self._batch, given, noise)
 
     def _spreads(self, ours: Record, suspects: Iterable[Point]) -> dict[Point, HostArray]:
         """Return how far the first device's own results go, at most, when its layers' inputs are moved."""

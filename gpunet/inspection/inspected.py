@@ -11,10 +11,8 @@ from gpunet.inspection.profile import Profile
 from gpunet.inspection.warmup import WarmUp, warm_up
 from gpunet.networks.turns import trains
 from gpunet.training.intake import BATCH_SIZE, Batching
-from gpunet.training.step import Step
 from gpunet.training.trainer import Trainer
 from gpunet.training.unchanged import unchanged
-from gpunet.training.watch import NonFinite
 
 
 class Inspected(Trainer):
@@ -37,11 +35,8 @@ class Inspected(Trainer):
         size = None if batch_size is None else arguments.integer(where, "batch_size", batch_size)
         steps = arguments.integer(where, "steps", steps)
         feed = self._feed(where, x, y, Batching(size, steps=None))
-        fitting = self._new_step()
-        assert self.loss is not None and self.optimizer is not None
-        action = NonFinite(self.nonfinite)
-        eager = Step(self, self.loss, self.metrics, self.optimizer, True, self.batch_parts, action)
-        with unchanged(self, self.optimizer, self.metrics):
+        fitting, eager = self._new_step(), self._new_step(eager=True)
+        with unchanged(self, self.optimizer, self.counted):
             return measure(self, eager, fitting, feed, steps)
 
     @trains
@@ -63,7 +58,7 @@ class Inspected(Trainer):
         self.check_compiled(where)
         if not self.built:
             raise ValueError(f"{where}: the model must be built; call build(input_shape), or fit it")
-        with unchanged(self, self.optimizer, self.metrics):
+        with unchanged(self, self.optimizer, self.counted):
             return memory_use(self, self._new_step(), size)
 
     @trains

@@ -26,7 +26,7 @@ class MemoryUse(NamedTuple):
 
 def memory_use(model: Trainer, step: Step, batch_size: int) -> MemoryUse:
     """Return what `step` takes on batches of `batch_size`, of which each part is run by itself."""
-    layouts = [layout_of(random_inputs(model, 1)), layout_of(random_targets(model, 1))]
+    layouts = [layout_of(array) for array in (*random_inputs(model, 1), *random_targets(model, 1))]
     bytes_of = partial(bytes_of_step, model, model.device, partial(step.rehearse, training=True), layouts)
     part = -(-batch_size // step.parts)
     taken = line_of(bytes_of, part).bytes(part)

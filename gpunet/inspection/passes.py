@@ -7,7 +7,7 @@ then what a layer makes of it does not depend on the layers before it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from gpunet.backend.arrays import Array, HostArray, device_of, to_device, to_hos
 from gpunet.backend.threads import one_blas_thread
 from gpunet.ops.trace import BACKWARD, FORWARD, UPDATE, Forward, Observer, layer, observed
 from gpunet.parameters import Parameter
+from gpunet.training.step import run_network
 from gpunet.training.trainer import Trainer
 
 _MOVED_BY = 16  # units of the last place
@@ -51,36 +52,43 @@ def weight_point(parameter: Parameter) -> Point:
 
 @one_blas_thread()
 def run_pass(
-    model: Trainer, x: HostArray, y: HostArray, given: Record | None = None, noise: np.random.Generator | None = None
+    model: Trainer, batch: Sequence[HostArray], given: Record | None = None, noise: np.random.Generator | None = None
 ) -> Record:
-    """Run a pass, which uses up `model`, on the batch (x, y); its layers get what those of `given` got, if it is there.
+    """Run a pass, which uses up `model`, on `batch`; its layers get what those of `given` got, if it is there.
 
     With `noise` all that they get is moved by up to 16 units in the last place of each number.
     """
-    step = model._new_step()
+    objective = model.objective
+    objective.reset()  # whose means may lie on the device that the model was copied from
     watcher = _Watcher(model, given, noise)
-    batch, targets = (to_device(array.copy(), model.device) for array in (x, y))
+    roles = objective.roles([to_device(array.copy(), model.device) for array in batch])
     model.prepare_gradients()
     before = {parameter.path: parameter.numpy() for parameter in model.weights}
     for parameter in model.weights:
         parameter.gradient = None
-    watcher.latest = batch
+    watcher.latest = roles.inputs[0]
+    logits = objective.takes_logits(model.softmax_outputs)
+    losses = objective.over_parts(roles, logits, model.dtype, parts=1)
+
+    def loss_of(outputs: Any) -> Forward:
+        """Run the losses in the form that a layer has; they need no dy."""
+        listed = outputs if isinstance(outputs, list) else [outputs]
+        values, gradients = objective.forward(losses, roles, listed, model.device)
+
+        def backward(_: Any) -> Any:
+            dz = gradients()
+            return dz if isinstance(outputs, list) else dz[0]
+
+        return values if len(values) > 1 else values[0], backward
+
     with observed(watcher):
-        z, backward, loss = step.run_network(batch, True)
-        value, loss_backward = layer("loss", lambda outputs: _as_layer(loss.forward(targets, outputs)), z)
-        dz = loss_backward(value)
-        assert dz is not None
-        backward(dz)
+        z, backward = run_network(model, roles.inputs, True, logits)
+        value, loss_backward = layer("loss", loss_of, z)
+        backward(loss_backward(value))
     for parameter in model.weights:
         if not np.array_equal(parameter.numpy(), before[parameter.path], equal_nan=True):
             watcher.record.changed[weight_point(parameter)] = parameter.numpy()
     return watcher.record
-
-
-def _as_layer(run: tuple[Array, Callable[[], Array]]) -> Forward:
-    """Return what a loss's `forward` returned in the form that a layer's has; it needs no dy."""
-    value, backward = run
-    return value, lambda _: backward()
 
 
 class _Watcher(Observer):
@@ -89,7 +97,7 @@ class _Watcher(Observer):
     def __init__(self, model: Trainer, given: Record | None, noise: np.random.Generator | None) -> None:
         super().__init__()
         self.record = Record()
-        self.latest: Array | None = None  # made or given last: who gets just this has it from another layer
+        self.latest: Any = None  # made or given last: who gets just this has it from another layer
         self._given = None if given is None else given.given
         self._noise = noise
         self._weights = model.weights
@@ -114,7 +122,7 @@ class _Watcher(Observer):
         self._path.pop()
         return y, lambda dy: self._back(backward, dy, path, parent)
 
-    def _back(self, backward: Callable[[Array], Array | None], dy: Array, path: str, parent: str) -> Array | None:
+    def _back(self, backward: Callable[[Any], Any], dy: Any, path: str, parent: str) -> Any:
         self._calls += 1
         calls = self._calls
         dx = backward(self._arrived(dy, Point(path, BACKWARD, "dy"), parent))
@@ -125,12 +133,18 @@ class _Watcher(Observer):
             self.latest = dx
         return dx
 
-    def _handed_on(self, array: Array, calls: int) -> bool:
+    def _handed_on(self, arrays: Any, calls: int) -> bool:
         """Tell whether a call has returned what a call inside it made."""
-        return array is self.latest and calls < self._calls
+        return arrays is self.latest and calls < self._calls
 
-    def _arrived(self, array: Array, point: Point, parent: str) -> Array:
-        """Return what the layer is to be given in place of `array`, which lies between two layers of `parent`."""
+    def _arrived(self, arrays: Any, point: Point, parent: str) -> Any:
+        """Return what the layer is to be given in place of `arrays`, one or a list, between two layers of `parent`."""
+        given = [None if one is None else self._arrived_one(one, place, parent) for place, one in _each(point, arrays)]
+        self.latest = given if isinstance(arrays, list) else given[0]
+        return self.latest
+
+    def _arrived_one(self, array: Array, point: Point, parent: str) -> Array:
+        """Note one array that has arrived, and return what is to be given in its place."""
         host = _copy(array)
         if array is not self.latest:
             self.record.made[Point(parent, point.direction, f"{point.array} of {point.layer}")] = host
@@ -140,11 +154,12 @@ class _Watcher(Observer):
                 raise RuntimeError(f"parity: layers must run alike on both devices; {point.layer} runs on one only")
             host = self._given[point]
             array = to_device(host.copy() if self._noise is None else moved(host, self._noise), device_of(array))
-        self.latest = array
         return array
 
-    def _keep(self, point: Point, array: Array) -> None:
-        self.record.made[point] = _copy(array)
+    def _keep(self, point: Point, arrays: Any) -> None:
+        for place, array in _each(point, arrays):
+            if array is not None:
+                self.record.made[place] = _copy(array)
 
     def _keep_gradients(self, path: str) -> None:
         """Take the gradients that a layer has just added, before others come."""
@@ -158,6 +173,13 @@ class _Watcher(Observer):
             self.record.made[Point(path, BACKWARD, f"d{name}")] = gradient
             so_far = self.record.gradients.get(parameter.path)
             self.record.gradients[parameter.path] = gradient if so_far is None else so_far + gradient
+
+
+def _each(point: Point, arrays: Any) -> list[tuple[Point, Array | None]]:
+    """Return `arrays`, one or those of a list, each with what it is called: 'x', or 'x[0]', 'x[1]', …."""
+    if not isinstance(arrays, list):
+        return [(point, arrays)]
+    return [(point._replace(array=f"{point.array}[{number}]"), array) for number, array in enumerate(arrays)]
 
 
 def moved(array: HostArray, noise: np.random.Generator) -> HostArray:

@@ -68,7 +68,7 @@ def products(model: Trainer, batch_size: int) -> Iterator[list[Launched]]:
     if not model.built:
         raise ValueError(f"{model.where}: the model must be built; call build(input_shape), or fit it")
     x, y = random_inputs(model, batch_size), random_targets(model, batch_size)
-    with unchanged(model, model.optimizer, model.metrics):
+    with unchanged(model, model.optimizer, model.counted):
         with tiles.noted() as launches:
             model.train_on_batch(x, y)
         yield list({(one.operation, one.dtype, one.plan.product): one for one in launches}.values())

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from gpunet.backend.arrays import Array, Device, assign, device_of, empty, is_array, to_host
 from gpunet.layers.state import LayerState
+from gpunet.training.structure import leaves
 from gpunet.training.trainer import Trainer
 
 Model = TypeVar("Model", bound=Trainer)
@@ -42,7 +43,7 @@ def _arrays(model: Trainer) -> Iterator[Array]:
     yield from (parameter.value for parameter in model.weights)
     if model.optimizer is not None:
         yield from model.optimizer.variables.values()
-    for owner in (*_layers(model), model.loss, model.optimizer):
+    for owner in (*_layers(model), *leaves(model.loss), model.optimizer):
         for value in ({} if owner is None else vars(owner)).values():
             members = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
             yield from (one for one in (value, *members) if is_array(one) and device_of(one) == model.device)

@@ -62,7 +62,7 @@ def _cells(kernel: Compile) -> tuple[str, ...]:
 
 def warm_up(model: Trainer, batch_sizes: tuple[int, ...]) -> WarmUp:
     """Run what the model can do on random batches of these sizes, which leaves it as it was."""
-    with noted() as compiles, unchanged(model, model.optimizer, model.metrics):
+    with noted() as compiles, unchanged(model, model.optimizer, model.counted):
         for size in batch_sizes:
             _run(model, size)
     return WarmUp(str(model.device), tuple(compiles.found))
@@ -71,7 +71,7 @@ def warm_up(model: Trainer, batch_sizes: tuple[int, ...]) -> WarmUp:
 def _run(model: Trainer, size: int) -> None:
     x = random_inputs(model, size)
     model.predict(x, size, verbose=0)
-    if model.compiled and model.loss is not None:
+    if model.has_loss:
         y = random_targets(model, size)
         step = model._new_step()
         feed = model._feed(model.where, x, y, Batching(size, steps=None))

@@ -6,11 +6,12 @@ It is a container (saving/container.py), described under the key 'gpunet_model',
     compile         the arguments of compile; empty if the model was not compiled
     streams         [seed, purpose, step] of each random stream of its layers, by path ('dropout/stream')
     training        where a running `fit` stands, in a checkpoint of one; null else
+    order           the paths of the weights, as the model has them; files of earlier versions of gpunet lack it
 
 Arrays are weights by their paths ('conv2d/kernel'), the optimizer's variables as '/optimizer/iterations' and
 '/optimizer/conv2d/kernel/momentum', and arrays of `training` as '/training/0'. Version 1 had weights alone.
 
-A file of weights alone has the key 'gpunet_weights' and no further description.
+A file of weights alone has the key 'gpunet_weights' and, of all this, `order`.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def write(path: str | os.PathLike[str], content: ModelFile) -> None:
         "compile": content.compile_config,
         "streams": content.streams,
         "training": tree.pack("training", content.training, attached, _TRAINING),
+        "order": list(content.weights),
     }
     optimizer = {_OPTIMIZER + name: array for name, array in content.optimizer.items()}
     container.write(Path(path), MODEL, description, content.weights | optimizer | attached)
@@ -86,13 +88,23 @@ def read(where: str, path: str | os.PathLike[str]) -> ModelFile:
 
 def write_weights(path: str | os.PathLike[str], weights: dict[str, HostArray]) -> None:
     """Write a file of weights alone, in the way of `write`."""
-    container.write(Path(path), WEIGHTS, {}, weights)
+    container.write(Path(path), WEIGHTS, {"order": list(weights)}, weights)
 
 
-def read_weights(where: str, path: str | os.PathLike[str]) -> dict[str, HostArray]:
-    """Return the weights in a file of weights alone, or in that of a model; errors as from `read`."""
-    _, arrays = container.read(f"{where}: {os.fspath(path)}", Path(path), WEIGHTS, MODEL)
-    return _weights(arrays)
+def read_weights(where: str, path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], bool]:
+    """Return the weights in a file of weights alone, or in that of a model, and whether they are in the model's order.
+
+    Files of earlier versions of gpunet do not say what that is. Errors as from `read`.
+    """
+    where = f"{where}: {os.fspath(path)}"
+    description, arrays = container.read(where, Path(path), WEIGHTS, MODEL)
+    weights, order = _weights(arrays), description.get("order")
+    if order is None:
+        return weights, False
+    names = order if isinstance(order, list) and all(isinstance(name, str) for name in order) else []
+    if sorted(names) != sorted(weights):
+        raise ValueError(f"{where}: the file is damaged: order must have the name of each weight once")
+    return {name: weights[name] for name in names}, True
 
 
 def _weights(arrays: dict[str, HostArray]) -> dict[str, HostArray]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy.typing as npt
 
@@ -21,8 +21,20 @@ from gpunet.ops.accumulation import accumulate_mean
 from gpunet.ops.arithmetic import scale, scale_by
 from gpunet.ops.trace import show
 
-# (targets, outputs, record) of a part -> backward() -> the gradient of its outputs, to count by its share of samples
-PartLoss: TypeAlias = Callable[[Array, Array, Array], Callable[[], Array]]
+
+class Taken(NamedTuple):
+    """A loss that was taken: its value, which counts `times` in a mean over samples, and its gradient.
+
+    `gradient()` returns the gradient of the outputs of the part, to count by its share of samples.
+    """
+
+    value: Array
+    times: int
+    gradient: Callable[[], Array]
+
+
+# (targets, outputs, weights or None, a running mean to add to or None), each of a part
+PartLoss: TypeAlias = Callable[[Array, Array, Array | None, Array | None], Taken]
 
 
 def rows_of_parts(n: int, parts: int) -> list[slice]:
@@ -37,25 +49,41 @@ def rows_of_parts(n: int, parts: int) -> list[slice]:
     return [slice(start, stop) for start, stop in zip([0, *stops], stops, strict=False)]
 
 
-def loss_over_parts(loss: Loss, y: Array, dtype: npt.DTypeLike, parts: int) -> PartLoss:
-    """Return what adds the loss of a part of the batch with targets `y` to a running mean, for outputs of `dtype`."""
-    summed = None if parts == 1 else loss.over_parts(y, dtype)
+def loss_over_parts(
+    loss: Loss, y: Array, dtype: npt.DTypeLike, parts: int, sample_weight: Array | None = None
+) -> PartLoss:
+    """Return what takes the loss of a part of the batch with targets `y`, for outputs of `dtype`."""
+    summed = None if parts == 1 else _over_parts(loss, y, dtype, sample_weight)
     if summed is None:
         return partial(_whole, loss)
     (part_loss, factor), samples = summed, len(y)
 
-    def forward(y_part: Array, y_pred: Array, record: Array) -> Callable[[], Array]:
-        value, backward = part_loss.forward(y_part, y_pred)
+    def forward(y_part: Array, y_pred: Array, weight: Array | None, record: Array | None) -> Taken:
+        value, backward = _run(part_loss, y_part, y_pred, weight)
         show(value)
-        accumulate_mean(record, scale_by(value, factor), samples, len(y_part))
-        weight = scale(factor, samples / len(y_part))
-        return lambda: scale_by(backward(), weight)
+        value = scale_by(value, factor)
+        if record is not None:
+            accumulate_mean(record, value, samples, len(y_part))
+        share = scale(factor, samples / len(y_part))
+        return Taken(value, samples, lambda: scale_by(backward(), share))
 
     return forward
 
 
-def _whole(loss: Loss, y: Array, y_pred: Array, record: Array) -> Callable[[], Array]:
-    """Add the loss of a batch, or of a part whose own mean it is, to `record`."""
-    value, backward = loss.forward(y, y_pred, record)
+def _over_parts(loss: Loss, y: Array, dtype: npt.DTypeLike, sample_weight: Array | None) -> tuple[Loss, Array] | None:
+    return loss.over_parts(y, dtype) if sample_weight is None else loss.over_parts(y, dtype, sample_weight)
+
+
+def _whole(loss: Loss, y: Array, y_pred: Array, weight: Array | None, record: Array | None) -> Taken:
+    """Take the loss of a batch, or of a part whose own mean it is."""
+    value, backward = _run(loss, y, y_pred, weight, record)
     show(value)
-    return backward
+    return Taken(value, len(y_pred), backward)
+
+
+def _run(
+    loss: Loss, y: Array, y_pred: Array, weight: Array | None, record: Array | None = None
+) -> tuple[Array, Callable[[], Array]]:
+    if weight is None:  # a loss of the user's own may know nothing of weights
+        return loss.forward(y, y_pred, record)
+    return loss.forward(y, y_pred, record, weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,10 @@ import numpy as np
 
 from gpunet.backend.arrays import HostArray, to_host
 from gpunet.layers.serialization import serialize
+from gpunet.networks.constructors import takes_ends
+from gpunet.networks.functional import GraphNetwork
 from gpunet.networks.network import Network
+from gpunet.networks.sequential import SequentialNetwork
 from gpunet.saving.model_file import ModelFile
 from gpunet.training.compiled import Compiled
 
@@ -23,13 +27,29 @@ def content_of(model: Compiled, training: dict[str, Any] | None = None) -> Model
     with model.turn:  # all of it of one step, if another thread trains the model
         variables = optimizer.variables if optimizer is not None and optimizer.built else {}
         return ModelFile(
-            serialize(model),
+            architecture_of(model),
             model.get_compile_config(),
             weights_of(model),
             {name: np.array(to_host(array)) for name, array in variables.items()},
             {path: list(stream.state) for path, stream in model.named_streams()},
             training,
         )
+
+
+def architecture_of(model: Compiled) -> dict[str, Any]:
+    """Return class name and configuration, and where these do not tell it, the shapes that the model is built for."""
+    described = serialize(model)
+    if isinstance(model, GraphNetwork) or (isinstance(model, SequentialNetwork) and takes_ends(type(model))):
+        return described
+    return described | {"build_config": {"input_shape": json.loads(json.dumps(model.build_shape))}}
+
+
+def build(model: Compiled, architecture: Mapping[str, Any]) -> None:
+    """Build a new `model` for the shapes that `architecture_of` told, if it did."""
+    shape = architecture.get("build_config", {}).get("input_shape")
+    if shape is not None and not model.built:
+        several = bool(shape) and isinstance(shape[0], list)
+        model.build([tuple(one) for one in shape] if several else tuple(shape))
 
 
 def weights_of(model: Network) -> dict[str, HostArray]:
@@ -87,7 +107,7 @@ def check_same(where: str, model: Compiled, content: ModelFile) -> None:
     What is trainable, and the learning rate, may differ: callbacks change them.
     """
     for part, saved, own in (
-        ("architecture", content.architecture, serialize(model)),
+        ("architecture", content.architecture, architecture_of(model)),
         ("compile", content.compile_config, model.get_compile_config()),
     ):
         found = _difference(part, saved, own)

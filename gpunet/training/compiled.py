@@ -5,30 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpunet import arguments, losses, optimizers
+from gpunet import arguments, optimizers
 from gpunet import metrics as metrics_module
 from gpunet.backend.interrupts import undisturbed
 from gpunet.backend.shortage import charged
 from gpunet.identifiers import serialize
-from gpunet.losses import Loss
 from gpunet.metrics import Metric
 from gpunet.networks.network import Network
 from gpunet.optimizers import Optimizer
+from gpunet.training.heads import Plan, are_metrics, new_plan
+from gpunet.training.objective import Objective
 from gpunet.training.step import Step
+from gpunet.training.structure import mapped
 from gpunet.training.watch import NonFinite
 
 
 class Compiled(Network):
-    """A network with an optimizer, a loss and metrics."""
+    """A network with an optimizer, losses and metrics."""
 
     compiled = False
     optimizer: Optimizer | None = None
-    loss: Loss | None = None
-    _asked_metrics: Sequence[Any] = ()
     run_eagerly = False
+    steps_per_execution = 1
     batch_parts = 1
     nonfinite = NonFinite.IGNORE.value
-    _metrics: list[Metric] | None = None  # None until the output's shape is known
+    _wanted = Plan()
+    _objective: Objective | None = None  # None until the outputs' shapes are known
+    _made_for: Sequence[object] = ()  # inputs and outputs for which _objective was made
     _step: Step | None = None
     _step_parts: tuple[object, ...] = ()  # what _step was made for
 
@@ -38,20 +41,30 @@ class Compiled(Network):
 
     def compile(
         self,
-        optimizer: Any = "adam",
+        optimizer: Any = "rmsprop",
         loss: Any = None,
+        loss_weights: Any = None,
         metrics: Any = None,
-        *,
+        weighted_metrics: Any = None,
         run_eagerly: bool = False,
+        steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+        *,
         batch_parts: int = 1,
         nonfinite: str = "ignore",
     ) -> None:
-        """Choose how to train: an optimizer, a loss and a list of metrics, by name or as objects.
+        """Choose how to train: an optimizer, losses and metrics, by name or as objects.
 
-        The optimizer is Adam if none is named (Keras's default, RMSprop, is not here yet). A loss is needed to fit and
-        to evaluate. On a GPU a step becomes one CUDA graph, unless `run_eagerly`; `jit_compile` is taken for Keras's
-        sake and changes nothing.
+        A network of several outputs takes one `loss` for all of them, or a list or dict (by output) with one for each,
+        None where there is none; what is minimized is their sum, each times its number in `loss_weights`. `metrics` is
+        a list or, for several outputs, a list of lists or dict of lists, one for each; `weighted_metrics` likewise, of
+        metrics that count samples by their weights, where `fit` is given any. (Keras 2 had metrics in the third place:
+        metrics are taken for such there.)
+
+        The optimizer is RMSprop if none is named, as in Keras. A loss is needed to fit and to evaluate. On a GPU a step
+        becomes one CUDA graph, unless `run_eagerly`; `steps_per_execution`, `jit_compile` and `auto_scale_loss` are
+        taken for Keras's sake and change nothing.
 
         `batch_parts` trains and evaluates every batch in so many parts, one after the other, in the memory of one: a
         batch of n samples in parts whose sizes differ by 1 at most, n of them if it has fewer samples. There is one
@@ -74,79 +87,124 @@ class Compiled(Network):
         """
         where = f"{self.where}.compile"
         run_eagerly = arguments.boolean(where, "run_eagerly", run_eagerly)
+        steps_per_execution = arguments.integer(where, "steps_per_execution", steps_per_execution)
         arguments.choice(where, "jit_compile", jit_compile, (True, False, "auto"))
+        arguments.boolean(where, "auto_scale_loss", auto_scale_loss)
         batch_parts = arguments.integer(where, "batch_parts", batch_parts)
         arguments.choice(where, "nonfinite", nonfinite, [action.value for action in NonFinite])
         new_optimizer = optimizers.get(optimizer, f"{where}: optimizer")
-        new_loss = None if loss is None else losses.get(loss, f"{where}: loss")
-        if new_loss is not None and new_loss.reduction in (None, "none"):
-            raise ValueError(f"{where}: loss must reduce to one number; got reduction={new_loss.reduction!r}")
-        asked = [] if metrics is None else list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
-        names = [metrics_module.get(metric, where=f"{where}: metrics").name for metric in asked]
-        if len({"loss", *names}) <= len(names):
-            raise ValueError(f"{where}: metrics must have different names, none of them 'loss'; got {names}")
+        if metrics is None and are_metrics(loss_weights):
+            loss_weights, metrics = None, loss_weights
+        plan = new_plan(where, loss, loss_weights, metrics, weighted_metrics)
+        if self.built:
+            self._new_objective(where, plan)  # errors come now; layers may still be added
         with undisturbed():
-            self.optimizer, self.loss, self.run_eagerly = new_optimizer, new_loss, run_eagerly
+            self.optimizer, self.run_eagerly, self.steps_per_execution = new_optimizer, run_eagerly, steps_per_execution
             self.batch_parts, self.nonfinite = batch_parts, nonfinite
-            self._asked_metrics, self._metrics = asked, None
+            self._wanted, self._objective = plan, None
             self.compiled = True
 
     @property
+    def loss(self) -> Any:
+        """The loss or, as they were given, the losses; None if there are none."""
+        return self._wanted.loss
+
+    def _new_objective(self, where: str, plan: Plan) -> Objective:
+        return Objective(where, plan.heads(where, self.output_names, self.output_shapes), len(self.input_names))
+
+    @property
+    def objective(self) -> Objective:
+        """What the model is trained for, with the running means of losses and metrics; it must be compiled and built.
+
+        ValueError if the model was built after it was compiled, and has other outputs than `compile` was told of.
+        """
+        made_for = [*self.input_names, *zip(self.output_names, self.output_shapes, strict=True)]
+        if self._objective is None or self._made_for != made_for:
+            self._objective = self._new_objective(f"{self.where}.compile", self._wanted)
+            self._made_for = made_for
+        return self._objective
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether the model is compiled with a loss."""
+        return self.compiled and self._wanted.has_loss
+
+    @property
+    def counted(self) -> list[Metric]:
+        """All running means: of losses and metrics; empty until the model is compiled and built."""
+        return self.objective.counted if self.compiled and self.built else []
+
+    @property
     def metrics(self) -> list[Metric]:
-        """The metrics beside the loss; empty until the model is compiled and built."""
-        if not (self.compiled and self.built):
-            return []
-        if self._metrics is None:
-            self._metrics = [metrics_module.get(metric, self.loss, self.output_shape) for metric in self._asked_metrics]
-        return self._metrics
+        """The metrics beside the losses; empty until the model is compiled and built."""
+        return self.objective.metrics if self.compiled and self.built else []
 
     @property
     def metrics_names(self) -> list[str]:
-        """The names of what `evaluate` returns."""
-        return ["loss", *(metric.name for metric in self.metrics)]
+        """The names of what `evaluate` returns; the loss alone until the model is compiled and built."""
+        return self.objective.result_names if self.compiled and self.built else ["loss"]
 
-    def check_compiled(self, where: str) -> Loss:
-        """Return the loss; ValueError unless the model was compiled with one."""
+    def reset_metrics(self) -> None:
+        """Begin new means of the losses and metrics."""
+        if self._objective is not None:
+            self._objective.reset()
+
+    def get_metrics_result(self) -> dict[str, float]:
+        """Return the means of the losses and metrics since the last reset, by name; empty until there are any."""
+        return self.objective.results() if self.compiled and self.built else {}
+
+    def check_compiled(self, where: str) -> None:
+        """ValueError unless the model was compiled with a loss."""
         if not self.compiled:
-            raise ValueError(f"{where}: the model must be compiled first; call compile(optimizer, loss, metrics)")
-        if self.loss is None:
+            raise ValueError(f"{where}: the model must be compiled first; call compile(optimizer, loss, metrics=[…])")
+        if not self._wanted.has_loss:
             raise ValueError(f"{where}: loss must be given to compile; got None")
-        return self.loss
 
     def get_compile_config(self) -> dict[str, Any]:
         """Return the arguments of `compile`, in JSON's types; empty if the model is not compiled."""
         if not self.compiled:
             return {}
-        named = [
-            metric if isinstance(metric, (str, Mapping)) else serialize(metrics_module.get(metric))
-            for metric in self._asked_metrics
-        ]
-        config: dict[str, Any] = {"optimizer": serialize(self.optimizer), "loss": serialize(self.loss)}
-        config["metrics"] = named
-        rest = {name: getattr(self, name) for name in ("run_eagerly", "batch_parts", "nonfinite")}
-        return config | {name: value for name, value in rest.items() if value != getattr(Compiled, name)}
+        plan = self._wanted
+        config: dict[str, Any] = {"optimizer": serialize(self.optimizer), "loss": mapped(plan.loss, serialize)}
+        config["metrics"] = [] if plan.metrics is None else mapped(plan.metrics, _named)
+        rest = {name: getattr(self, name) for name in _PLAIN if getattr(self, name) != getattr(Compiled, name)}
+        if plan.loss_weights is not None:
+            rest["loss_weights"] = mapped(plan.loss_weights, float)
+        if plan.weighted_metrics is not None:
+            rest["weighted_metrics"] = mapped(plan.weighted_metrics, _named)
+        return config | rest
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """Compile the model as the one was whose `get_compile_config` gave `config`."""
         if config:
             self.compile(**config)
 
-    def _new_step(self) -> Step:
+    def _new_step(self, eager: bool | None = None) -> Step:
         """Return what trains and evaluates batches; the model must be compiled and built."""
-        assert self.loss is not None and self.optimizer is not None
+        assert self.optimizer is not None
         with charged("the state of the optimizer"):
-            self.optimizer.build(self.weights)
+            self.optimizer.build(list(self.parameters_by_path.values()))
         action = NonFinite(self.nonfinite)
-        return Step(self, self.loss, self.metrics, self.optimizer, self.run_eagerly, self.batch_parts, action)
+        run_eagerly = self.run_eagerly if eager is None else eager
+        return Step(self, self.objective, self.optimizer, run_eagerly, self.batch_parts, action)
 
     def _step_on_batches(self) -> Step:
         """Return the step for batches that the user hands over one by one; the same as long as it is valid."""
-        assert self.loss is not None and self.optimizer is not None
+        assert self.optimizer is not None
         with charged("the state of the optimizer"):
-            self.optimizer.build(self.weights)
+            self.optimizer.build(list(self.parameters_by_path.values()))
         settings = self.run_eagerly, self.batch_parts, self.nonfinite
-        step, parts = self._step, (self.loss, self.metrics, self.optimizer, *settings)
+        step, parts = self._step, (self.objective, self.optimizer, *settings)
         if step is None or any(one is not other for one, other in zip(parts, self._step_parts, strict=True)):
             step, self._step_parts = self._new_step(), parts
             self._step = step
         return step
+
+
+# Arguments of `compile` that are kept, and saved, as they are.
+_PLAIN = ("run_eagerly", "steps_per_execution", "batch_parts", "nonfinite")
+
+
+def _named(metric: Any) -> Any:
+    """Return a metric as JSON has it: by the name it was asked for, or its configuration."""
+    return metric if isinstance(metric, (str, Mapping)) else serialize(metrics_module.get(metric))

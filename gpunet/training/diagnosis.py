@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,19 +20,22 @@ class Finding(NamedTuple):
     text: str
 
 
-def first_nonfinite(network: Network, repeat: Callable[[Array, Array], None], x: Array, y: Array) -> Finding:
-    """Return what is not finite first in a step on the batch (x, y), which `repeat` does but for the update.
+def first_nonfinite(
+    network: Network, repeat: Callable[..., None], batch: Sequence[Array], labels: Sequence[tuple[str, str]]
+) -> Finding:
+    """Return what is not finite first in a step on `batch`, which `repeat` does but for the update.
 
-    The order is: x, y, the weights, outputs of layers, the loss and its penalties, then back the gradients of weights
-    and inputs of layers, at last the gradients of penalties. Of layers in a layer, those inside come first.
+    `labels` are kinds and names of its arrays; there may be fewer arrays. The order is: x, y, sample weights, the
+    weights, outputs of layers, the loss and its penalties, then back the gradients of weights and inputs of layers, at
+    last the gradients of penalties. Of layers in a layer, those inside come first.
     """
     search = _Search(network)
-    search.look("x", "x", x)
-    search.look("y", "y", y)
+    for (kind, name), array in zip(labels, batch, strict=False):
+        search.look(kind, name, array)
     for parameter in network.weights:
         search.look("weights", parameter.path, parameter.value, " before the forward pass")
     with trace.observed(search), np.errstate(all="ignore"):
-        repeat(x, y)
+        repeat(*batch)
         search.look_at_gradients(network.weights)
         search.look_at_penalties()
     return search.found or Finding("loss and gradients", "others, which a second run of the step does not have")

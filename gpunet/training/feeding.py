@@ -39,7 +39,7 @@ _MOST_KINDS = 16  # shapes of batches, for each of which arrays and a graph are 
 
 _UPLOADED_AT_ONCE = 2**25  # bytes of a file, to keep what the host has to hold small
 
-Arrays: TypeAlias = tuple[Array, ...]  # x, or x and y
+Arrays: TypeAlias = tuple[Array, ...]  # inputs, then perhaps targets, then perhaps weights
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Feed(Protocol):
 
     @property
     def row(self) -> Shape:
-        """The shape of one sample of x."""
+        """The shape of one sample of the first input."""
 
     def epoch(self) -> Batches | None:
         """Return the batches of the next epoch, on the model's device; None if there are none left.
@@ -148,7 +148,7 @@ class _Scheduled:
     """What a feed of samples leaves to its schedule."""
 
     def __init__(self, samples: Samples, schedule: Schedule) -> None:
-        self.row = samples.x.row
+        self.row = samples.inputs[0].row
         self.taken = 0
         self._columns = samples.columns
         self._schedule = schedule

@@ -61,6 +61,8 @@ class Fitting:
                     self._end_epoch(interruption)
                     if self.model.stop_training:
                         break
+            assert self.model.optimizer is not None
+            self.model.optimizer.finalize_variable_values(self.model.trainable_parameters)
         finally:
             self._callbacks.call("on_train_end", self._logs)
 
@@ -85,7 +87,7 @@ class Fitting:
         epoch = self.epoch
         if self._validation is not None and self._validated(epoch):
             values = evaluate(self._step, self._validation, self._callbacks, interruption)
-            self._logs |= {f"val_{name}": value for name, value in values.items()}
+            self._logs = dict(sorted((self._logs | {f"val_{name}": value for name, value in values.items()}).items()))
         self.epoch, self.batch = epoch + 1, 0
         self._callbacks.call("on_epoch_end", epoch, self._logs)
         interruption.check()

@@ -38,19 +38,20 @@ def evaluate(step: Step, feed: Feed, callbacks: CallbackList, interruption: Inte
     return logs
 
 
-def predict(model: Trainer, feed: Feed, callbacks: CallbackList, on_device: bool) -> Array:
-    """Return the outputs of one epoch, on the host or, with `on_device`, where they were computed."""
+def predict(model: Trainer, feed: Feed, callbacks: CallbackList, on_device: bool) -> list[Array]:
+    """Return all outputs of one epoch, on the host or, with `on_device`, where they were computed."""
     callbacks.call("on_predict_begin", {})
-    outputs: list[Array] = []
+    batches_made: list[list[Array]] = []
     with batches_of(feed, None) as batches:
         assert batches is not None, "a new feed has a batch"
         for number, batch in enumerate(batches):
             callbacks.call("on_predict_batch_begin", number, {})
-            y = predict_batch(model, *batch.take())
-            outputs.append(_copied(y) if on_device else _on_host(y))
-            callbacks.call("on_predict_batch_end", number, {"outputs": outputs[-1]})
+            kept = [_copied(y) if on_device else _on_host(y) for y in predict_batch(model, *batch.take())]
+            batches_made.append(kept)
+            callbacks.call("on_predict_batch_end", number, {"outputs": kept if len(kept) > 1 else kept[0]})
     callbacks.call("on_predict_end", {})
-    return _joined(outputs) if on_device else np.concatenate(outputs)
+    join = _joined if on_device else np.concatenate
+    return [join(list(parts)) for parts in zip(*batches_made, strict=True)]
 
 
 @contextmanager

@@ -73,9 +73,10 @@ def line_of(bytes_of: Callable[[int], int], n: int) -> Line:
 def bytes_of_step(layer: LayerState, device: Device, rehearse: Rehearsal, layouts: Sequence[Layout], n: int) -> int:
     """Return the bytes that a step on `n` samples takes at most at once; `layouts` are those of any batch.
 
-    The random streams of `layer` are put back.
+    The random streams of `layer` are put back, and so are the weights that a forward pass changes.
     """
     steps = [(stream, stream.step) for _, stream in layer.named_streams()]
+    fixed = [(weight, weight.numpy()) for weight in layer.fixed_weights]
     try:
         with measured() as gauge:
             rehearse(*(zeros((n, *shape[1:]), dtype, device) for shape, dtype in layouts))
@@ -83,6 +84,8 @@ def bytes_of_step(layer: LayerState, device: Device, rehearse: Rehearsal, layout
     finally:
         for stream, step in steps:
             stream.step = step
+        for weight, value in fixed:
+            weight.assign(value)
 
 
 class Rehearsed:

@@ -7,7 +7,7 @@ in a file (a memory-mapped array, a data set of HDF5) is checked as it is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -49,7 +49,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Column:
-    """The x or the y of a set: `array`, and what a batch of it becomes: `row` the shape of a sample, `dtype`.
+    """An input, a target or the weights of a set: `array`, and what a batch of it becomes.
+
+    `row` is the shape of a sample, and `dtype` what it is converted to.
 
     `prepare` is None if the samples were checked, and prepared, before.
     """
@@ -92,17 +94,22 @@ class Column:
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs x and, but for predictions, targets y."""
+    """The inputs of samples and, but for predictions, a target for each output that has one, perhaps with weights.
 
-    x: Column
-    y: Column | None = None
+    There are as many `weights` as `targets`, or none.
+    """
+
+    inputs: tuple[Column, ...]
+    targets: tuple[Column, ...] = ()
+    weights: tuple[Column, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.inputs[0])
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        return (self.x,) if self.y is None else (self.x, self.y)
+        """All of it, in the order that the arrays of a batch have."""
+        return (*self.inputs, *self.targets, *self.weights)
 
     def split(self, where: str, fraction: float) -> tuple[Samples, Samples]:
         """Return all but the last `fraction` of the samples, and these; ValueError if either would be empty."""
@@ -115,7 +122,8 @@ class Samples:
         return self._part(0, first), self._part(first, len(self))
 
     def _part(self, start: int, stop: int) -> Samples:
-        return Samples(self.x.part(start, stop), None if self.y is None else self.y.part(start, stop))
+        parts = (tuple(one.part(start, stop) for one in part) for part in (self.inputs, self.targets, self.weights))
+        return Samples(*parts)
 
 
 def is_in_file(array: Any) -> bool:
@@ -168,10 +176,16 @@ def as_host(where: str, name: str, value: object) -> HostArray:
     return array[np.arange(array.shape[0])] if isinstance(array, Rows) else to_host(array)
 
 
-def check_lengths(where: str, x: Array, y: Array) -> None:
-    """ValueError unless x and y have as many samples."""
-    if x.shape[0] != y.shape[0]:
-        raise ValueError(f"{where}: x and y must have as many samples; got {x.shape[0]} in x and {y.shape[0]} in y")
+def check_lengths(where: str, arrays: Mapping[str, Array]) -> None:
+    """ValueError unless all `arrays`, by their names, have as many samples."""
+    lengths = {name: int(array.shape[0]) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        first = next(iter(lengths))
+        other = next(name for name in lengths if lengths[name] != lengths[first])
+        raise ValueError(
+            f"{where}: {first} and {other} must have as many samples; "
+            f"got {lengths[first]} in {first} and {lengths[other]} in {other}"
+        )
 
 
 def check_finite(where: str, name: str, x: HostArray, dtype: np.dtype[Any], numbers: HostArray | None = None) -> None:

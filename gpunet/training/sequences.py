@@ -34,7 +34,13 @@ def makes_batches(x: object) -> bool:
 
 def _is_dataset(x: object) -> bool:
     """Tell whether `x` is what Keras calls a PyDataset: `x[i]` is batch i of `len(x)`."""
-    return hasattr(x, "__len__") and hasattr(x, "__getitem__")
+    return hasattr(x, "__getitem__") and _length(x) is not None
+
+
+def _length(data: Any) -> int | None:
+    """Return how many batches a data set has; None if there is no end, or nobody can tell."""
+    length = data.num_batches if hasattr(data, "num_batches") else len(data) if hasattr(data, "__len__") else None
+    return length if length is None else int(length)
 
 
 class _Pass:
@@ -97,7 +103,7 @@ class Sequences:
 
     @property
     def steps(self) -> int | None:
-        return len(self._data) if self._steps is None and _is_dataset(self._data) else self._steps
+        return _length(self._data) if self._steps is None and _is_dataset(self._data) else self._steps
 
     def epoch(self) -> Batches | None:
         if self._goes_on:
@@ -208,7 +214,8 @@ class Sequences:
         if not _is_dataset(self._data):
             items: Iterator[Any] = iter(self._data)
             return items
-        n = len(self._data)
+        n = _length(self._data)
+        assert n is not None
         order = np.arange(n) if self._stream is None else self._stream.next_generator().permutation(n)
         return _Pass(self._data, order)
 

@@ -12,6 +12,7 @@ from gpunet.networks.turns import evaluates, trains
 from gpunet.training import loops
 from gpunet.training.backup import BackupAndRestore
 from gpunet.training.callback import Callback, CallbackList, Logs, check_callbacks
+from gpunet.training.checking import Given
 from gpunet.training.feeding import ready, whole
 from gpunet.training.fitting import Fitting
 from gpunet.training.history import History
@@ -19,6 +20,7 @@ from gpunet.training.intake import Batching, Intake
 from gpunet.training.memory import tells_shortages
 from gpunet.training.progress import ProgressBar, print_text
 from gpunet.training.step import predict
+from gpunet.training.weighing import check_class_weight
 
 Callbacks: TypeAlias = Callback | Iterable[Callback] | None
 Verbose: TypeAlias = int | str
@@ -43,12 +45,13 @@ class Trainer(Intake):
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
-        *,
+        class_weight: Any = None,
+        sample_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Sequence[int] = 1,
-        validation_steps: int | None = None,
     ) -> History:
         """Train for `epochs` passes over samples x with targets y, and return the History.
 
@@ -57,15 +60,22 @@ class Trainer(Intake):
         it so. `shuffle` takes the samples in the order of a new permutation in each pass. With `steps_per_epoch` an
         epoch has so many batches, and the next goes on where it stopped.
 
-        Or x makes the batches, pairs (x, y), and y and `batch_size` are None: a generator, which needs
-        `steps_per_epoch` if it does not end and can be used up only once; an object with len() and items, item i being
-        batch i (a PyDataset of Keras; its `on_epoch_end` is called, `shuffle` takes its batches in another order); or
-        any iterable. An epoch ends where they do, with a warning if that is before `steps_per_epoch`.
+        For several inputs or outputs x and y are lists in their order, or dicts by their names.
 
-        `validation_split` sets the last samples aside, before any shuffling; `validation_data`, a pair (x, y) or what
-        makes batches, stands above it. Either is evaluated, the first `validation_steps` batches or all, after the
-        epochs that `validation_freq` names: every so many, or a list of numbers from 1. `verbose` is 0 (silent), 1 (a
-        bar on a terminal, else lines), 2 (a line an epoch) or 'auto' (1).
+        The loss counts each sample, or each place in a sample, `sample_weight` times, as `weighted_metrics` do; for
+        several outputs that is one array for all of them, or a list or dict with one for each. `class_weight` is a dict
+        from class to weight instead, for a network of one output, and counts in training alone.
+
+        Or x makes the batches, (x, y) or (x, y, sample_weight), and y, `sample_weight` and `batch_size` are None: a
+        generator, which needs `steps_per_epoch` if it does not end and can be used up only once; an object with len()
+        and items, item i being batch i (a `gpunet.utils.PyDataset`, or Keras's; its `on_epoch_end` is called, `shuffle`
+        takes its batches in another order); or any iterable. An epoch ends where they do, with a warning if that is
+        before `steps_per_epoch`.
+
+        `validation_split` sets the last samples aside, before any shuffling; `validation_data`, (x, y) or (x, y,
+        sample_weight) or what makes batches, stands above it. Either is evaluated, the first `validation_steps` batches
+        or all, after the epochs that `validation_freq` names: every so many, or a list of numbers from 1. `verbose` is
+        0 (silent), 1 (a bar on a terminal, else lines), 2 (a line an epoch) or 'auto' (1).
 
         All arguments and all data in memory are checked before anything changes, files and made batches as they come.
         Ctrl-C lets the running step and the callbacks end and raises KeyboardInterrupt; the model is usable, and
@@ -85,7 +95,8 @@ class Trainer(Intake):
         validating = Batching(size, _optional(where, "validation_steps", validation_steps), default=batch_size)
         verbose = _check_verbose(where, verbose)
         batching = Batching(batch_size, steps, shuffle)
-        feed, validation = self._training_feeds(where, (x, y), batching, validation_split, validation_data, validating)
+        data = Given(x, y, sample_weight, check_class_weight(where, class_weight))
+        feed, validation = self._training_feeds(where, data, batching, validation_split, validation_data, validating)
         self.stop_training = False
         self.history = History()
         backups = [callback for callback in given if isinstance(callback, BackupAndRestore)]
@@ -116,25 +127,25 @@ class Trainer(Intake):
         y: Any = None,
         batch_size: int | None = None,
         verbose: Verbose = "auto",
-        *,
+        sample_weight: Any = None,
         steps: int | None = None,
         callbacks: Callbacks = None,
         return_dict: bool = False,
     ) -> Any:
-        """Return the mean loss over the samples, or, with metrics, a list: the loss and each metric.
+        """Return the mean loss over the samples, or, with metrics or several outputs, a list as `metrics_names` says.
 
-        x and y are what `fit` takes; `steps` is the number of batches, None for all. With `return_dict` it is a dict
-        by name.
+        x, y and `sample_weight` are what `fit` takes; `steps` is the number of batches, None for all. With
+        `return_dict` it is a dict by name.
         """
         where = f"{self.where}.evaluate"
         batching = Batching(_optional(where, "batch_size", batch_size), _optional(where, "steps", steps))
         given, verbose = check_callbacks(where, callbacks), _check_verbose(where, verbose)
         return_dict = arguments.boolean(where, "return_dict", return_dict)
-        feed = self._feed(where, x, y, batching)
+        feed = self._feed(where, x, y, batching, sample_weight)
         with ProgressBar(feed, verbose) as progress:
             listed = CallbackList([*given, progress], self, verbose=verbose, epochs=1, steps=feed.steps)
             logs = loops.evaluate(self._new_step(), feed, listed)
-        return _results(logs, return_dict)
+        return self._returned(logs, return_dict)
 
     @tells_shortages
     def predict(
@@ -142,11 +153,12 @@ class Trainer(Intake):
         x: Any,
         batch_size: int | None = None,
         verbose: Verbose = "auto",
-        *,
         steps: int | None = None,
         callbacks: Callbacks = None,
-    ) -> Array:
+    ) -> Any:
         """Return the outputs for the samples of x, in the kind of array that x is (NumPy's if it is none).
+
+        Of several outputs that is a list, or the dict that the network was made with.
 
         x is what `fit` takes, but for batches it may make x or (x,) as well as pairs, whose targets are not looked at.
         `steps` is the number of batches, None for all.
@@ -157,45 +169,61 @@ class Trainer(Intake):
         feed = self._feed(where, x, None, batching, labelled=False)
         with ProgressBar(feed, verbose) as progress:
             listed = CallbackList([*given, progress], self, verbose=verbose, epochs=1, steps=feed.steps)
-            return _as_given(x, loops.predict(self, feed, listed, on_device=self._has(x)))
+            return self._as_given(x, loops.predict(self, feed, listed, on_device=self._has(x)))
 
     @tells_shortages
     @trains
-    def train_on_batch(self, x: Any, y: Any = None, *, return_dict: bool = False) -> Any:
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
+    ) -> Any:
         """Train one step on all samples as one batch; return its loss (and metrics) from before the step.
 
         Like `evaluate`, it returns the loss alone, a list or a dict.
         """
         where = f"{self.where}.train_on_batch"
         return_dict = arguments.boolean(where, "return_dict", return_dict)
-        batch = whole(self._samples(where, x, y), self.device)
+        given = Given(x, y, sample_weight, check_class_weight(where, class_weight))
+        batch = whole(self._samples(where, given), self.device)
         step = self._step_on_batches()
         step.reset()
         step.train(ready(batch))
-        return _results(step.results(), return_dict)
+        return self._returned(step.results(), return_dict)
 
     @tells_shortages
     @evaluates
-    def test_on_batch(self, x: Any, y: Any = None, *, return_dict: bool = False) -> Any:
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Return the loss (and metrics) of all samples as one batch, in the form that `evaluate` has."""
         where = f"{self.where}.test_on_batch"
         return_dict = arguments.boolean(where, "return_dict", return_dict)
-        batch = whole(self._samples(where, x, y), self.device)
+        batch = whole(self._samples(where, Given(x, y, sample_weight)), self.device)
         step = self._step_on_batches()
         step.reset()
         step.test(ready(batch))
-        return _results(step.results(), return_dict)
+        return self._returned(step.results(), return_dict)
 
     @tells_shortages
-    def predict_on_batch(self, x: Any) -> Array:
+    def predict_on_batch(self, x: Any) -> Any:
         """Return the outputs for all samples of x as one batch, in the kind of array that x is."""
-        batch = whole(self._inputs(f"{self.where}.predict_on_batch", x), self.device)
-        y = predict(self, *batch)
-        return y if self._has(x) else _as_given(x, to_host(y))
+        batch = whole(self._unlabelled(f"{self.where}.predict_on_batch", x), self.device)
+        outputs = predict(self, *batch)
+        return self._as_given(x, outputs if self._has(x) else list(map(to_host, outputs)))
 
     def _has(self, x: Any) -> bool:
-        """Tell whether x lies on the model's device, which is not the host."""
-        return is_array(x) and device_of(x) == self.device != CPU
+        """Tell whether x, or all of several inputs, lies on the model's device, which is not the host."""
+        arrays = list(x.values()) if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else [x]
+        return self.device != CPU and all(is_array(one) and device_of(one) == self.device for one in arrays)
+
+    def _as_given(self, x: Any, outputs: list[Array]) -> Any:
+        """Return the output, or several in the form that the network gives them, on the device of x."""
+        given = [to_device(y, device_of(x)) for y in outputs] if is_array(x) else outputs
+        return self.pack_outputs(given if len(given) > 1 else given[0])
+
+    def _returned(self, logs: Logs, return_dict: bool) -> Any:
+        """Return logs as Keras does: by name, or in a list, or the loss alone."""
+        if return_dict:
+            return logs
+        values = [logs[name] for name in self.metrics_names]
+        return values[0] if len(values) == 1 else values
 
     def summary(
         self,
@@ -229,16 +257,3 @@ def _validated_epochs(where: str, frequency: int | Sequence[int]) -> Callable[[i
         return lambda epoch: epoch + 1 in wanted
     every = arguments.integer(where, "validation_freq", frequency)
     return lambda epoch: (epoch + 1) % every == 0
-
-
-def _results(logs: Logs, return_dict: bool) -> Any:
-    """Return logs as Keras does: by name, or in a list, or the loss alone."""
-    if return_dict:
-        return logs
-    values = list(logs.values())
-    return values[0] if len(values) == 1 else values
-
-
-def _as_given(x: Any, y: Array) -> Array:
-    """Return `y` on the device of `x`."""
-    return to_device(y, device_of(x)) if is_array(x) else y

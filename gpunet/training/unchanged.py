@@ -33,7 +33,9 @@ def unchanged(network: Network, optimizer: Optimizer | None, metrics: Sequence[M
         for restore in restorers:
             restore()
         for name, array in ({} if optimizer is None else optimizer.variables).items():
-            assign(array, before.get(name, np.zeros(array.shape, array.dtype)))  # a slot that did not exist was 0
+            if name not in before and optimizer is not None:  # a slot that did not exist
+                before[name] = np.full(array.shape, optimizer.initial_value(name), array.dtype)
+            assign(array, before[name])
         for parameter in network.weights:
             parameter.gradient = None
 

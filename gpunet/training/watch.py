@@ -39,18 +39,29 @@ class NonFinite(Enum):
     RAISE = "raise"
 
 
-# Does on a batch (x, y) again what a step does, but for the update.
-Repeat: TypeAlias = Callable[[Array, Array], None]
+# Does on the arrays of a batch again what a step does, but for the update.
+Repeat: TypeAlias = Callable[..., None]
 
 
 class Watch:
-    """Watches the steps of `network`, which add to `metrics`; these stay as they are where a step is run again."""
+    """Watches the steps of `network`, which add to `metrics`; these stay as they are where a step is run again.
 
-    def __init__(self, network: Network, optimizer: Optimizer, metrics: Sequence[Metric], action: NonFinite) -> None:
+    `labels` say for each array of a batch what it is, and its name in errors.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        metrics: Sequence[Metric],
+        action: NonFinite,
+        labels: Sequence[tuple[str, str]],
+    ) -> None:
         self._network_reference = weakref.ref(network)  # which keeps whoever has the watch
         self._optimizer = optimizer
         self._metrics = metrics
         self._action = action
+        self._labels = labels
         self._notes = new_notes(network.device)
         self._groups: list[tuple[FlatParameters, Array]] = []  # with copies of values and slots
         self._changed_forward: list[tuple[Array, Array]] = []  # what a forward pass may change, and copies
@@ -77,10 +88,10 @@ class Watch:
         if self._kind == 0:
             self.look(repeat)
 
-    def begin(self, x: Array, y: Array, repeat: Repeat) -> None:
+    def begin(self, batch: tuple[Array, ...], repeat: Repeat) -> None:
         """Keep, before the forward pass of a batch, what that changes; errors are those of `look`."""
         self._collect(repeat)
-        self._batch = x, y
+        self._batch = batch
         self._kind = self._kind_of(self._batch)
         keep_if_noted(self._notes, None, self._changed_forward)
 
@@ -138,9 +149,10 @@ class Watch:
             self._go_back(step)
         with unchanged(self._network, self._optimizer, self._metrics):
             self._go_back(step)
-            found = first_nonfinite(self._network, repeat, *batch)
+            found = first_nonfinite(self._network, repeat, batch, self._labels)
         text = f"{self._network.where}: {found.kind} must be finite; got {found.text}, in {place}"
-        advice = "correct the data" if found.kind in ("x", "y") else "a smaller learning_rate, or clipnorm, may help"
+        is_data = found.kind in ("x", "y", "sample_weight")
+        advice = "correct the data" if is_data else "a smaller learning_rate, or clipnorm, may help"
         if self._action is NonFinite.RAISE:
             fill(self._notes, 0)
             raise FloatingPointError(f"{text}; the model is as it was before that step; {advice}")
@@ -152,7 +164,7 @@ class Watch:
         place = f"step {step}"
         if self.next_number is None:
             return place
-        number = self.next_number - 1 - (self._optimizer.iterations - step)
+        number = self.next_number - 1 - (self._optimizer.calls - step)
         return f"{place}, batch {number} of its epoch" if number >= 0 else place
 
     def _go_back(self, step: int) -> None:

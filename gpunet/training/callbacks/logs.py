@@ -89,9 +89,8 @@ class CSVLogger(_FileLog):
         logs = logs or {}
         if self._writer is None:
             names = sorted(logs)
-            if self.params.get("do_validation"):
-                names = sorted({name.removeprefix("val_") for name in names})
-                names += [f"val_{name}" for name in names]
+            if self.params.get("do_validation") and not any(name.startswith("val_") for name in names):
+                names += [f"val_{name}" for name in names]  # of a validation that has not run yet
             self._writer = self._new_writer(["epoch", *names])
             self._writer.writeheader()
         self._writer.writerow({"epoch": epoch, **logs})
