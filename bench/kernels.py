@@ -34,7 +34,7 @@ from gpunet.ops.tiles import Tile
 
 FILES = (
     *("dense.cu", "convolution.cu", "convolution_pooling.cu", "convolution_pooling_gradient.cu"),
-    "winograd_products.cu",
+    *("convolution_transposed.cu", "winograd_products.cu"),
 )
 _REALS = {"float32": "float", "float64": "double"}
 TILES = {name: (_REALS[dtype], tile) for name, (dtype, tile) in tiles.TILES.items()}

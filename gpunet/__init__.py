@@ -27,59 +27,28 @@ if TYPE_CHECKING:
         models,
         optimizers,
         regularizers,
+        utils,
     )
     from gpunet.backend.arrays import to_device, to_host
     from gpunet.backend.devices import current_device, device, set_device
     from gpunet.backend.random import random_seed, set_random_seed
     from gpunet.backend.threads import get_threads, set_threads
     from gpunet.default_dtype import floatx, set_floatx
-    from gpunet.layers import (
-        Activation,
-        AveragePooling2D,
-        AvgPool2D,
-        Conv2D,
-        Dense,
-        Dropout,
-        Flatten,
-        GlobalAveragePooling2D,
-        GlobalAvgPool2D,
-        Input,
-        InputLayer,
-        Layer,
-        MaxPool2D,
-        MaxPooling2D,
-        ReLU,
-        Reshape,
-        Softmax,
-    )
-    from gpunet.models import Sequential, load_model
+    from gpunet.identifiers import register_serializable
+    from gpunet.layers import *  # noqa: F403 — all names of __all__ there
+    from gpunet.models import Model, Sequential, clone_model, load_model
     from gpunet.ops.convolution_policy import convolution, current_convolution, set_convolution
     from gpunet.ops.tiles import set_tuning
 
     __version__: str
 
 __all__ = [
-    "Activation",
-    "AveragePooling2D",
-    "AvgPool2D",
-    "Conv2D",
-    "Dense",
-    "Dropout",
-    "Flatten",
-    "GlobalAveragePooling2D",
-    "GlobalAvgPool2D",
-    "Input",
-    "InputLayer",
-    "Layer",
-    "MaxPool2D",
-    "MaxPooling2D",
-    "ReLU",
-    "Reshape",
+    "Model",
     "Sequential",
-    "Softmax",
     "__version__",
     "activations",
     "callbacks",
+    "clone_model",
     "constraints",
     "convolution",
     "current_convolution",
@@ -97,6 +66,7 @@ __all__ = [
     "models",
     "optimizers",
     "random_seed",
+    "register_serializable",
     "regularizers",
     "set_convolution",
     "set_device",
@@ -106,7 +76,8 @@ __all__ = [
     "set_tuning",
     "to_device",
     "to_host",
-]
+    "utils",
+]  # and all names of gpunet.layers, see below
 
 # Where the names that are not modules come from: the imports above, for those who run gpunet.
 _HOMES = {
@@ -115,16 +86,31 @@ _HOMES = {
     "gpunet.backend.random": ("random_seed", "set_random_seed"),
     "gpunet.backend.threads": ("get_threads", "set_threads"),
     "gpunet.default_dtype": ("floatx", "set_floatx"),
+    "gpunet.identifiers": ("register_serializable",),
     "gpunet.layers": (
-        *("Activation", "AveragePooling2D", "AvgPool2D", "Conv2D", "Dense", "Dropout", "Flatten"),
-        *("GlobalAveragePooling2D", "GlobalAvgPool2D", "Input", "InputLayer", "Layer", "MaxPool2D", "MaxPooling2D"),
-        *("ReLU", "Reshape", "Softmax"),
+        *("Activation", "ActivityRegularization", "Add", "AlphaDropout", "Average", "AveragePooling1D"),
+        *("AveragePooling2D", "AvgPool1D", "AvgPool2D", "BatchNormalization", "CenterCrop", "Concatenate"),
+        *("Conv1D", "Conv1DTranspose", "Conv2D", "Conv2DTranspose", "Convolution1D", "Convolution1DTranspose"),
+        *("Convolution2D", "Convolution2DTranspose", "Cropping1D", "Cropping2D", "Dense", "DepthwiseConv1D"),
+        *("DepthwiseConv2D", "Divide", "Dot", "Dropout", "ELU", "Embedding", "Flatten", "GaussianDropout"),
+        *("GaussianNoise", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAvgPool1D"),
+        *("GlobalAvgPool2D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D"),
+        *("GroupNormalization", "Identity", "Input", "InputLayer", "Lambda", "Layer", "LayerNormalization"),
+        *("LeakyReLU", "MaxPool1D", "MaxPool2D", "MaxPooling1D", "MaxPooling2D", "Maximum", "Minimum"),
+        *("Multiply", "Normalization", "PReLU", "Permute", "RMSNormalization", "RandomCrop", "RandomFlip"),
+        *("RandomRotation", "RandomTranslation", "RandomZoom", "Ratio", "ReLU", "RepeatVector", "Rescaling", "Reshape"),
+        *("Resizing", "SeparableConv1D", "SeparableConv2D", "SeparableConvolution1D"),
+        *("SeparableConvolution2D", "Softmax", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
+        *("Subtract", "UnitNormalization", "UpSampling1D", "UpSampling2D", "ZeroPadding1D", "ZeroPadding2D"),
+        *("add", "average", "concatenate", "dot", "maximum", "minimum", "multiply", "subtract"),
     ),
-    "gpunet.models": ("Sequential", "load_model"),
+    "gpunet.models": ("Model", "Sequential", "clone_model", "load_model"),
     "gpunet.ops.convolution_policy": ("convolution", "current_convolution", "set_convolution"),
     "gpunet.ops.tiles": ("set_tuning",),
 }
+__all__ += _HOMES["gpunet.layers"]
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
 
 if not TYPE_CHECKING:
 

@@ -95,6 +95,12 @@ def launched(_processes: Processes) -> set[launch.Launch]:
     return _processes.launched()
 
 
+@pytest.fixture(scope="session")
+def fuzzed(_processes: Processes) -> dict[str, set[tuple[str, str]]]:
+    """What the cases of test_kernel_fuzz.py launched, in all processes of this run; for the tests of LAST alone."""
+    return _processes.fuzzed()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the suite off the user's files and settings; only the cache of compiled kernels is the user's own.

@@ -9,6 +9,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import kernel_cases_convolution
+import kernel_cases_losses as losses
+import kernel_cases_merging as merging
+import kernel_cases_metrics as of_metrics
+import kernel_cases_moves as moves
+import kernel_cases_normalization as normalization
+import kernel_cases_optimizers as of_optimizers
+import kernel_cases_pointwise as pointwise_cases
 import kernel_cases_products as products
 import numpy as np
 from draws import Draw, present
@@ -113,9 +121,12 @@ def softmaxes(d: Draw) -> Sequence[Array]:
 def cross_entropy_of_logits(d: Draw) -> Sequence[Array]:
     n, classes = d.one_of((d.size(1, 40), d.size(1, 300)), (d.size(1, 2000), d.size(1, 10)))
     z, labels, t = d.array(n, classes), d.labels(n, classes), d.probabilities(n, classes)
-    how = softmax_cross_entropy.Recorded(d.one_of(True, False), d.one_of(None, d.state()), n)
+    weights = d.one_of(None, d.probabilities(n))
+    how = softmax_cross_entropy.Recorded(
+        d.one_of(True, False), d.one_of(None, d.state()), n, weights, d.one_of(True, False)
+    )
     return (
-        *softmax_cross_entropy.softmax_cross_entropy(z, labels, d.real(), d.one_of(None, 0)),
+        *softmax_cross_entropy.softmax_cross_entropy(z, labels, d.real(), d.one_of(None, 0), weights),
         *softmax_cross_entropy.softmax_cross_entropy_dense(z, t, d.real(), d.one_of(0.0, 0.1)),
         *softmax_cross_entropy.softmax_cross_entropy_value(z, labels, d.real(), how),
         *softmax_cross_entropy.softmax_cross_entropy_dense_value(z, t, d.real(), d.one_of(0.0, 0.1), how),
@@ -156,7 +167,7 @@ def reduction(d: Draw) -> Sequence[Array]:
     how: Any = {"mean": d.one_of(True, False), "labels": labels, "ignored": None if labels is None else 0}
     mean = d.state()
     accumulation.accumulate_mean(mean, d.scalar(), d.size(1, 9), d.size(0, 9))
-    return *loss_reduction.reduce_losses(d.array(n), **how, record=record, samples=n), record, mean
+    return *present(*loss_reduction.reduce_losses(d.array(n), **how, record=record, samples=n)), record, mean
 
 
 def matches(d: Draw) -> Sequence[Array]:
@@ -250,7 +261,24 @@ OTHERS: dict[str, Case] = {
     for case in (
         *(activate, relu, elu, arithmetics, dropping, noise, measured, pools, softmaxes, cross_entropy_of_logits),
         *(cross_entropy_of_probabilities, binary, squares, reduction, matches, updates, prepared, watched),
-        constrained,
-        gathered,
+        *moves.CASES,
+        *pointwise_cases.CASES,
+        *merging.CASES,
+        *of_optimizers.CASES,
+        *(normalization.normalized, normalization.normalized_by_several_blocks, normalization.standardized),
+        *(
+            constrained,
+            gathered,
+            losses.pairs,
+            losses.similarities,
+            losses.class_losses,
+            losses.circles,
+            losses.weighted_reduction,
+        ),
+        *(losses.pairs, losses.similarities, losses.class_losses, losses.circles, losses.weighted_reduction),
+        *of_metrics.CASES,
+        *(normalization.normalized, normalization.standardized),
     )
 }
+PRODUCTS |= kernel_cases_convolution.PRODUCTS
+OTHERS |= kernel_cases_convolution.OTHERS

@@ -6,6 +6,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import checks
+import large_cases_convolution
+import large_cases_losses
+import large_cases_merging
+import large_cases_moves as moves
+import large_cases_normalization as normalization
+import large_cases_optimizers as of_optimizers
 import numpy as np
 from sparse_arrays import ROWS, WINDOWS
 
@@ -138,6 +144,9 @@ CASES: dict[str, Case] = {
         lambda q, t: binary_cross_entropy.binary_cross_entropy_gradient(q, t, placed([SCALE])),
         (_probabilities(1003), _probabilities(1003, 1)),
     ),
+    "normalize": Case(normalization.forward, (normal(1003),)),
+    "normalize_gradient": Case(normalization.back, (normal(1003), normal(1003, seed=1), normal(), 1 + abs(normal()))),
+    "standardize": Case(normalization.by_given, (normal(1003), normal())),
     "max_pooling": Case(lambda x: pooling.max_pooling(x, (2, 2), (2, 2), "valid"), (normal(30, 31, 5),)),
     "max_pooling_gradient": Case(
         lambda dy, winner, x: pooling.max_pooling_gradient(dy, winner, (2, 2), (2, 2), "valid", x.shape),
@@ -153,6 +162,11 @@ CASES: dict[str, Case] = {
         lambda dy, x: pooling.global_average_pooling_gradient(dy, x.shape), (normal(5), normal(30, 31, 5))
     ),
 }
+
+_OF_LOSSES = large_cases_losses.runs(
+    normal(1003), _probabilities(1003), _probabilities(1003, 1), _labels(1003), normal(3)
+)
+CASES |= {name: Case(*case) for name, case in _OF_LOSSES.items()}
 
 
 def _rules(w: Array) -> preparation.Rules:
@@ -275,3 +289,8 @@ def _filters(name: str) -> dict[str, Case]:
 
 for _name in FAR:
     CASES |= _filters(_name)
+CASES |= {name: Case(*case) for name, case in large_cases_convolution.cases(N).items()}
+
+CASES |= moves.cases(Case, normal)
+CASES |= large_cases_merging.cases(Case, normal)
+CASES |= {name: Case(*given) for name, given in of_optimizers.runs(normal, placed, WIDE).items()}

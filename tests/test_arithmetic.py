@@ -47,7 +47,9 @@ def test_scale_by(device: Device, n: int, dtype: type) -> None:
     x = checks.normal(n, dtype=dtype)
     y = arithmetic.scale_by(*checks.on(device, x, np.array([0.1], dtype)))
     checks.assert_same_bits(y, x * dtype(0.1))
-    with pytest.raises(ValueError, match=r"scale_by: factor must have shape \(1,\); got \(2,\)"):
+    rows, factors = checks.normal(n, 3, dtype=dtype), checks.normal(n, seed=1, dtype=dtype)
+    checks.assert_same_bits(arithmetic.scale_by(*checks.on(device, rows, factors)), rows * factors[:, None])
+    with pytest.raises(ValueError, match=rf"scale_by: factor must have shape \(1,\) or \({n},\); got \(2,\)"):
         arithmetic.scale_by(*checks.on(device, x, np.ones(2, dtype)))
 
 

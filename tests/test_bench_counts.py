@@ -57,6 +57,9 @@ def test_flops_of_convolution() -> None:
     assert CASES["convolution_data_gradient[128x24x24x16-k3s1f32]"].flops == 128 * 22 * 22 * 32 * 2 * 144
     assert CASES["convolution_filter_gradient[128x24x24x16-k3s1f32]"].flops == 128 * 22 * 22 * 32 * (2 * 144 + 1)
     assert CASES["convolution_backward[128x24x24x16-k3s1f32]"].flops == 128 * 22 * 22 * 32 * (4 * 144 + 1)
+    assert CASES["convolution_transposed_forward[32x8x8x512-k4s2f256]"].flops == (
+        32 * 8 * 8 * 512 * 2 * 16 * 256 + 32 * 16 * 16 * 256 * 2
+    )
     assert CASES["convolution_backward[32x14x14x512-k3s1f512g512]"].flops == 32 * 14 * 14 * 512 * (4 * 9 + 1)
 
 
@@ -76,9 +79,14 @@ READS = {
     "convolution_backward": "x w dy",
     "convolution_pooling_forward": "x w b",
     "convolution_pooling_backward": "x w dy",
+    "convolution_transposed_forward": "x w b",
     "max_pooling_backward": "dy",
     "average_pooling_forward": "x",
     "average_pooling_backward": "dy",
+    "batch_normalization_forward": "x gamma beta",
+    "batch_normalization_backward": "x dy gamma",
+    "layer_normalization_forward": "x gamma beta",
+    "layer_normalization_backward": "x dy gamma",
 }
 
 

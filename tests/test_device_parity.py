@@ -220,7 +220,7 @@ def test_gradients_are_those_of_training() -> None:
     shared = Dense(4, "tanh", name="twice")
     model = Sequential([Input((5,)), Dense(4), shared, Dropout(0.2), shared, Dense(3, activation="softmax")])
     model.compile(SGD(1.0), "sparse_categorical_crossentropy")
-    found = run_pass(copy.deepcopy(model), X, Y.astype(np.int32)).gradients
+    found = run_pass(copy.deepcopy(model), (X, Y.astype(np.int32))).gradients
     before = {path: parameter.numpy() for path, parameter in model.parameters_by_path.items()}
     model.train_on_batch(X, Y)
     for path, parameter in model.parameters_by_path.items():

@@ -56,7 +56,7 @@ def _check(where: str, batch: tuple[HostArray, ...]) -> Checked:
 
 
 def _samples(size: int, shuffle: bool = False, steps: int | None = None) -> Feed:
-    samples = Samples(Column(X, (), X.dtype))
+    samples = Samples((Column(X, (), X.dtype),))
     return new_feed(samples, Schedule(11, size, shuffle, steps), CPU)
 
 
@@ -70,7 +70,7 @@ FEEDS: dict[str, Callable[[], Feed]] = {
     "epochs shorter than a pass": lambda: _samples(3, shuffle=True, steps=3),
     "epochs longer than a pass": lambda: _samples(4, shuffle=True, steps=5),
     "passes begin with epochs": lambda: new_feed(
-        Samples(Column(X, (), X.dtype)), Schedule(11, 4, steps=2, restart=True), CPU
+        Samples((Column(X, (), X.dtype),)), Schedule(11, 4, steps=2, restart=True), CPU
     ),
     "a data set": lambda: _sequences(Shuffling()),
     "a data set in another order": lambda: _sequences(Shuffling(), shuffle=True),

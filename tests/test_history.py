@@ -20,7 +20,7 @@ def test_history_has_a_value_an_epoch_of_loss_metrics_and_validation() -> None:
     history = model.fit(x, x[:, :1], epochs=3, validation_split=0.25, verbose=0)
     assert isinstance(history, History) and model.history is history
     assert history.epoch == [0, 1, 2]
-    assert list(history.history) == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert list(history.history) == ["accuracy", "loss", "val_accuracy", "val_loss"]  # as in Keras, by name
     assert all(len(values) == 3 for values in history.history.values())
     assert all(type(value) is float for values in history.history.values() for value in values)
 

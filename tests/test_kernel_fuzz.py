@@ -16,15 +16,14 @@ import numpy as np
 import pytest
 from draws import Draw
 from kernel_cases import OTHERS, PRODUCTS
+from processes import fuzzed
 
 import gpunet
 from gpunet.backend import devices, emulator, launch
 from gpunet.backend.arrays import EMULATED, HostArray, to_host
-from gpunet.backend.sources import entry_points, kernel_files
 
 MANY = int(os.environ.get("GPUNET_TEST_DRAWS", "300"))  # of each case, where it may take long
 CASES = OTHERS | PRODUCTS
-_met: dict[str, set[tuple[str, str]]] = {}  # what each case has launched
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,12 +66,4 @@ def test_random_calls(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for one, other in zip(_run_in_all_orders(name, number, False), checked, strict=True):
             largest = np.abs(one, where=np.isfinite(one), out=np.zeros(one.shape)).max() if one.dtype.kind == "f" else 0
             np.testing.assert_allclose(other, one, 0, 1e-5 * largest, err_msg=f"case {name!r}, draw {number}")
-    _met[name] = {(asked.file, asked.entry) for asked in launched}
-
-
-def test_every_kernel_has_a_case() -> None:
-    if set(_met) != set(CASES):
-        pytest.skip(f"needs all cases; {len(CASES) - len(_met)} did not run, or failed")
-    met = set().union(*_met.values())
-    missing = [f"{file}:{entry}" for file in kernel_files() for entry in entry_points(file) if (file, entry) not in met]
-    assert not missing, f"kernel_cases.py has no case that launches {', '.join(missing)}"
+    fuzzed[name] = {(asked.file, asked.entry) for asked in launched}

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import checks
+import large_cases_metrics
+import large_cases_moves as moves
+import large_cases_pointwise
 import numpy as np
 import pytest
 from emulated_kernel import require_emulator
@@ -37,6 +40,9 @@ from gpunet.ops.convolution_sizes import Geometry
 from gpunet.ops.dropping import Dropping
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory without pages is Linux's")
+
+
+CASES |= large_cases_pointwise.CASES
 
 
 def _results(given: Any) -> tuple[Array, ...]:
@@ -201,12 +207,29 @@ NEVER_LARGE = {
     "accumulation.cu:accumulate_mean": "one number",
     "optimizer_step.cu:advance": "one number",
     "optimizer_step.cu:advance_adam": "one number",
+    "optimizer_step.cu:advance_nadam": "six numbers",
+    "optimizer_step.cu:advance_lamb": "two numbers",
+    "optimizer_step.cu:advance_adafactor": "three numbers",
+    "learning_rate.cu:scheduled_rate": "a few numbers",
+    "lamb.cu:lamb_step": "norms of whole parameters: an hour here; indices are Index",
+    "lamb.cu:lamb_factors": "two numbers for 256 weights",
+    "lamb.cu:lamb": "is handed the factors of norms, as lamb_step; indices are Index",
+    **{
+        f"adafactor.cu:adafactor{ending}": "sums over whole parameters: an hour here; indices are Index"
+        for ending in ("_rows", "_columns", "_means", "_scaled", "_factor", "")
+    },
+    "muon.cu:muon_momentum": "a norm of the whole matrix: an hour here; indices are Index",
+    "muon.cu:muon_factor": "one number for 256 weights",
     "position.cu:move_on": "one number",
     "probe.cu:probe": "a thousand elements",
+    "normalization.cu:normalization_moments": "few blocks share all rows, minutes for each here; indices are Index",
+    "normalization_gradient.cu:normalization_sums": "as its moments",
     "nonfinite.cu:keep_if": "16 blocks an array, each of which would take minutes here; indices are Index",
     "nonfinite.cu:note_nonfinite": "at most 256 blocks, each of which would take seconds here; indices are Index",
     "roofline.cu:multiply_adds": "one element a thread of the whole GPU",
     "finish.cu:finish": "sums over splits, of which there are many only where the result is small",
+    "circle_loss.cu:circle_loss": "65536 rows of as many columns: an hour here; a thread's numbers are Index",
+    "hinge_shift.cu:hinge_shift": "one block looks at all targets: an hour here; a thread's numbers are Index",
     "loss_reduction.cu:reduce_losses": "one block adds up all rows: an hour here; a thread's numbers are Index",
     "preparation.cu:clip_factors": "one number for 256 weights",
     "softmax_cross_entropy.cu:softmax_cross_entropy_total": "small batches only",
@@ -214,7 +237,12 @@ NEVER_LARGE = {
     "winograd.cu:winograd_filters": "filters only; its workspace, as that of the products, is bounded",
     "winograd.cu:winograd_output": "is handed the rows of its slab",
     "winograd_products.cu:winograd_products": "workspaces of bounded size only",
+    **moves.NEVER,
 }
+
+
+NEVER_LARGE |= large_cases_pointwise.NEVER_LARGE
+NEVER_LARGE |= large_cases_metrics.NEVER_LARGE
 
 
 @pytest.mark.skipif("not config.getoption('-k') == ''", reason="needs all tests of this file")

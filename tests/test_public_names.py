@@ -40,6 +40,7 @@ MODULES = {
     "models",
     "optimizers",
     "regularizers",
+    "utils",
 }
 FUNCTIONS = {
     "convolution",
@@ -47,8 +48,10 @@ FUNCTIONS = {
     "current_device",
     "device",
     "get_threads",
+    "clone_model",
     "load_model",
     "random_seed",
+    "register_serializable",
     "set_convolution",
     "set_device",
     "set_random_seed",
@@ -60,7 +63,7 @@ FUNCTIONS = {
 
 
 def test_public_names() -> None:
-    assert LAYERS | MODULES | FUNCTIONS | {"Sequential", "__version__"} <= set(gpunet.__all__)
+    assert LAYERS | MODULES | FUNCTIONS | {"Model", "Sequential", "__version__"} <= set(gpunet.__all__)
     assert len(set(gpunet.__all__)) == len(gpunet.__all__)
     for name in gpunet.__all__:
         assert getattr(gpunet, name) is not None
@@ -69,7 +72,8 @@ def test_public_names() -> None:
 
 
 def test_every_layer_is_exported_at_the_top() -> None:
-    assert set(gpunet.layers.__all__) <= set(gpunet.__all__)
+    classes = {name for name in gpunet.layers.__all__ if name[0].isupper()}  # functions stay in gpunet.layers
+    assert classes <= set(gpunet.__all__)
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
@@ -86,6 +90,8 @@ def test_names_come_from_where_type_checkers_find_them() -> None:
     tree = ast.parse(Path(gpunet.__file__).read_text(encoding="utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     found = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert found.pop("*") == "gpunet.layers"
+    found |= dict.fromkeys(gpunet.layers.__all__, "gpunet.layers")
     modules = {name for name, home in found.items() if home == "gpunet"}
     assert {name: home for name, home in found.items() if name not in modules} == gpunet._HOME_OF
     assert {*modules, *gpunet._HOME_OF, "__version__"} == set(gpunet.__all__)

@@ -10,8 +10,12 @@ import numpy as np
 
 import gpunet
 from bench.cases import adam as adam_case
+from bench.cases import convolution_transposed as transposed_case
 from bench.cases import dropout as dropout_case
 from bench.cases import models
+from bench.cases import moves as moves_case
+from bench.cases import normalization as normalization_case
+from bench.cases import rmsprop as rmsprop_case
 from bench.cases.case import Data, HostArray
 from bench.rivals.sequential import sequential
 from bench.rivals.side import Run, Side, cupy_seconds
@@ -20,16 +24,24 @@ from gpunet.backend.arrays import Array, device_of, empty, empty_like
 from gpunet.losses import SparseCategoricalCrossentropy
 from gpunet.ops import convolution as conv
 from gpunet.ops import convolution_pooling as conv_pool
-from gpunet.ops import pooling
+from gpunet.ops import merging, pooling
 from gpunet.ops.activation import Activation
 from gpunet.ops.adam import adam
+from gpunet.ops.affine import affine
 from gpunet.ops.convolution_sizes import Geometry
+from gpunet.ops.convolution_transposed import convolution_transposed
 from gpunet.ops.dense import dense, dense_input_gradient, dense_kernel_gradient
 from gpunet.ops.dropout import dropout
+from gpunet.ops.embedding import embedding_gradient
 from gpunet.ops.flat import Layout
 from gpunet.ops.gather import gather
 from gpunet.ops.nonfinite import first_note, new_notes, note_nonfinite
+from gpunet.ops.normalization import Statistic, normalize, normalize_gradient
+from gpunet.ops.normalization_groups import Grouping, by_axes, over_axes
+from gpunet.ops.pointwise import Pointwise, pointwise, pointwise_gradient
 from gpunet.ops.preparation import Rules
+from gpunet.ops.resampling import resample
+from gpunet.ops.rmsprop import rmsprop
 from gpunet.ops.windows import window_pads
 
 Sizes = Mapping[str, Any]
@@ -140,6 +152,12 @@ class GpunetSide(Side):
 
         return _op(run)
 
+    def convolution_transposed_forward(self, data: Data, sizes: Sizes) -> Op:
+        x, w, b = self._on_device(data, "x", "w", "b")
+        size = transposed_case.STRIDE * sizes["h"]
+        how = Activation.RELU, transposed_case.GEOMETRY, (len(x), size, size, sizes["f"])
+        return _op(lambda: convolution_transposed(x, w, b, *how)[:1])
+
     def max_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
         (x,) = self._on_device(data, "x")
         return _op(lambda: pooling.max_pooling(x, 2, 2, "same")[:1])
@@ -156,6 +174,33 @@ class GpunetSide(Side):
     def average_pooling_backward(self, data: Data, sizes: Sizes) -> Op:
         x, dy = self._on_device(data, "x", "dy")
         return _op(lambda: (pooling.average_pooling_gradient(dy, 2, 2, "same", x.shape),))
+
+    def batch_normalization_forward(self, data: Data, sizes: Sizes) -> Op:
+        return self._normalization_forward(data, by_axes("bench", data["x"].shape, (3,)))
+
+    def batch_normalization_backward(self, data: Data, sizes: Sizes) -> Op:
+        return self._normalization_backward(data, by_axes("bench", data["x"].shape, (3,)))
+
+    def layer_normalization_forward(self, data: Data, sizes: Sizes) -> Op:
+        return self._normalization_forward(data, over_axes("bench", data["x"].shape, (1,)))
+
+    def layer_normalization_backward(self, data: Data, sizes: Sizes) -> Op:
+        return self._normalization_backward(data, over_axes("bench", data["x"].shape, (1,)))
+
+    def _normalization_forward(self, data: Data, grouping: Grouping) -> Op:
+        x, gamma, beta = self._on_device(data, "x", "gamma", "beta")
+        return _op(lambda: normalize(x, grouping, Statistic(normalization_case.EPSILON), gamma, beta)[:1])
+
+    def _normalization_backward(self, data: Data, grouping: Grouping) -> Op:
+        x, dy, gamma, beta = self._on_device(data, "x", "dy", "gamma", "beta")
+        statistic = Statistic(normalization_case.EPSILON)
+        _, mean, scale = normalize(x, grouping, statistic, gamma, beta)
+        dgamma, dbeta = empty_like(gamma), empty_like(beta)
+
+        def run() -> tuple[Any, ...]:
+            return normalize_gradient(dy, x, mean, scale, grouping, statistic, gamma, dgamma, dbeta), dgamma, dbeta
+
+        return _op(run)
 
     def softmax_cross_entropy(self, data: Data, sizes: Sizes) -> Op:
         (logits,) = self._on_device(data, "logits")
@@ -181,6 +226,26 @@ class GpunetSide(Side):
 
         return _op(run)
 
+    def add(self, data: Data, sizes: Sizes) -> Op:
+        xs = list(self._on_device(data, "x0", "x1"))
+        return _op(lambda: (merging.add(xs),))
+
+    def concatenate(self, data: Data, sizes: Sizes) -> Op:
+        xs = list(self._on_device(data, "x0", "x1"))
+        return _op(lambda: (merging.concatenate(xs, 3),))
+
+    def rmsprop(self, data: Data, sizes: Sizes) -> Op:
+        w, g, v = self._on_device(data, "w", "g", "g")
+        v = 0 * v
+        case = rmsprop_case
+        rate = arrays.to_device(np.array([case.LEARNING_RATE]), self._place)
+
+        def run() -> tuple[Any, ...]:
+            rmsprop(w, g, v, None, None, rate, case.RHO, 0.0, case.EPSILON)
+            return (w,)
+
+        return _op(run)
+
     def dropout(self, data: Data, sizes: Sizes) -> Op:
         (x,) = self._on_device(data, "x")
         steps = iter(range(2**62))
@@ -191,6 +256,10 @@ class GpunetSide(Side):
 
         return lambda: dropout(x, dropout_case.RATE, (0, 1, next(steps))), outputs
 
+    def mish(self, data: Data, sizes: Sizes) -> Op:
+        x, dy = self._on_device(data, "x", "dy")
+        return _op(lambda: (pointwise(x, Pointwise.MISH), pointwise_gradient(dy, x, Pointwise.MISH)))
+
     def gather(self, data: Data, sizes: Sizes) -> Op:
         source, order = self._on_device(data, "source", "order")
         position = arrays.zeros((1,), np.int64, self._place)
@@ -199,6 +268,25 @@ class GpunetSide(Side):
         def run() -> tuple[Any, ...]:
             gather(source, order, position, out)
             return (out,)
+
+        return _op(run)
+
+    def resizing(self, data: Data, sizes: Sizes) -> Op:
+        (x,), to = self._on_device(data, "x"), sizes["to"]
+        how = moves_case.RESIZING
+        return _op(lambda: (resample(resample(x, 1, to, how), 2, to, how),))
+
+    def rotation(self, data: Data, sizes: Sizes) -> Op:
+        x, matrices = self._on_device(data, "x", "matrices")
+        return _op(lambda: (affine(x, matrices, x.shape[1:3], *moves_case.ROTATION),))
+
+    def embedding_backward(self, data: Data, sizes: Sizes) -> Op:
+        x, dy = self._on_device(data, "x", "dy")
+        dtable = arrays.empty((sizes["words"], sizes["width"]), np.float32, self._place)
+
+        def run() -> tuple[Any, ...]:
+            embedding_gradient(dy, x, dtable)
+            return (dtable,)
 
         return _op(run)
 

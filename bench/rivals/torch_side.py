@@ -10,8 +10,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 
 from bench.cases import adam as adam_case
+from bench.cases import convolution_transposed as transposed_case
 from bench.cases import dropout as dropout_case
 from bench.cases import models
+from bench.cases import moves as moves_case
+from bench.cases import normalization as normalization_case
+from bench.cases import rmsprop as rmsprop_case
 from bench.cases.case import Data, HostArray
 from bench.rivals.side import FLUSH_BYTES, Run, Side
 
@@ -203,6 +207,13 @@ class TorchSide(Side):
 
         return run, outputs
 
+    def convolution_transposed_forward(self, data: Data, sizes: Sizes) -> Op:
+        x, w = self._images(data["x"]), self._images(data["w"].transpose(3, 0, 1, 2))
+        (b,) = self._tensors(data, "b")
+        how = {"stride": transposed_case.STRIDE, "padding": transposed_case.PADS}
+        run: Callable[[], Any] = lambda: F.relu(F.conv_transpose2d(x, w, b, **how))  # noqa: E731
+        return run, lambda: [run().permute(0, 2, 3, 1)]
+
     def max_pooling_forward(self, data: Data, sizes: Sizes) -> Op:
         x = self._images(data["x"])
         run: Callable[[], Any] = lambda: F.max_pool2d(x, 2, return_indices=True)  # noqa: E731
@@ -224,6 +235,33 @@ class TorchSide(Side):
         y = pool(x, 2)
         run: Callable[[], Any] = lambda: torch.autograd.grad(y, x, dy, retain_graph=True)[0]  # noqa: E731
         return run, lambda: [run().permute(0, 2, 3, 1)]
+
+    def _normalization(self, data: Data) -> tuple[Callable[[], torch.Tensor], list[torch.Tensor]]:
+        x, epsilon = self._images(data["x"]), normalization_case.EPSILON
+        gamma, beta = self._tensors(data, "gamma", "beta")
+        if x.ndim == 4:
+            return lambda: F.batch_norm(x, None, None, gamma, beta, training=True, eps=epsilon), [x, gamma, beta]
+        return lambda: F.layer_norm(x, x.shape[1:], gamma, beta, epsilon), [x, gamma, beta]
+
+    def _normalization_forward(self, data: Data, sizes: Sizes) -> Op:
+        run, _ = self._normalization(data)
+        return run, lambda: [_channels_last(run())]
+
+    def _normalization_backward(self, data: Data, sizes: Sizes) -> Op:
+        forward, inputs = self._normalization(data)
+        for tensor in inputs:
+            tensor.requires_grad_()
+        y, dy = forward(), self._images(data["dy"])
+        run: Callable[[], Any] = lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True)  # noqa: E731
+
+        def outputs() -> list[torch.Tensor]:
+            dx, dgamma, dbeta = run()
+            return [_channels_last(dx), dgamma, dbeta]
+
+        return run, outputs
+
+    batch_normalization_forward = layer_normalization_forward = _normalization_forward
+    batch_normalization_backward = layer_normalization_backward = _normalization_backward
 
     def softmax_cross_entropy(self, data: Data, sizes: Sizes) -> Op:
         logits, labels = self._tensors(data, "logits", "labels")
@@ -247,15 +285,49 @@ class TorchSide(Side):
 
         return optimizer.step, outputs
 
+    def add(self, data: Data, sizes: Sizes) -> Op:
+        x0, x1 = self._tensors(data, "x0", "x1")
+        return _op(lambda: (x0 + x1,))
+
+    def concatenate(self, data: Data, sizes: Sizes) -> Op:
+        x0, x1 = self._tensors(data, "x0", "x1")
+        return _op(lambda: (torch.cat((x0, x1), 3),))
+
+    def rmsprop(self, data: Data, sizes: Sizes) -> Op:
+        w, g = self._tensors(data, "w", "g")
+        w.requires_grad_().grad = g
+        case = rmsprop_case
+        optimizer = torch.optim.RMSprop([w], case.LEARNING_RATE, case.RHO, case.EPSILON, foreach=True)
+
+        def outputs() -> list[torch.Tensor]:
+            optimizer.step()
+            return [w]
+
+        return optimizer.step, outputs
+
     def dropout(self, data: Data, sizes: Sizes) -> Op:
         (x,) = self._tensors(data, "x")
         run: Callable[[], Any] = lambda: torch.native_dropout(x, dropout_case.RATE, True)  # noqa: E731
         return run, lambda: [dropout_case.summary(data["x"], self.to_host(run()[0]))]
 
+    def mish(self, data: Data, sizes: Sizes) -> Op:
+        x, dy = self._tensors(data, "x", "dy")
+        return _op(lambda: (torch.nn.functional.mish(x), torch.ops.aten.mish_backward(dy, x)))
+
     def gather(self, data: Data, sizes: Sizes) -> Op:
         source, order = self._tensors(data, "source", "order")
         indices = order[: sizes["n"]]
         return _op(lambda: (source.index_select(0, indices).float(),))
+
+    def resizing(self, data: Data, sizes: Sizes) -> Op:
+        x = self._tensors(data, "x")[0].permute(0, 3, 1, 2)
+        size = (sizes["to"], sizes["to"])
+        return _op(lambda: (F.interpolate(x, size, mode=moves_case.RESIZING).permute(0, 2, 3, 1),))
+
+    def embedding_backward(self, data: Data, sizes: Sizes) -> Op:
+        x, dy = self._tensors(data, "x", "dy")
+        indices, words = x.long(), sizes["words"]
+        return _op(lambda: (torch.ops.aten.embedding_dense_backward(dy, indices, words, -1, False),))
 
     def nonfinite(self, data: Data, sizes: Sizes) -> Op:
         g, bad = self._tensors(data, "g", "bad")
@@ -321,3 +393,8 @@ class _Network(torch.nn.Module):
 
 
 SIDE = TorchSide
+
+
+def _channels_last(images: torch.Tensor) -> torch.Tensor:
+    """Return images as NHWC; other tensors as they are."""
+    return images.permute(0, 2, 3, 1) if images.ndim == 4 else images

@@ -78,18 +78,24 @@ def assert_close(actual: HostArray, expected: HostArray, what: str, tolerance: f
     assert error <= allowed, f"{what} is {error:.3g} away from Keras's, allowed {allowed:.3g}"
 
 
-def assert_same_run(actual: Run, expected: Run) -> None:
+def assert_same_run(actual: Run, expected: Run, tolerance: float = TOLERANCE) -> None:
     """Check two runs against each other."""
-    assert_close(actual.y, expected.y, "y")
-    assert_close(actual.dx, expected.dx, "dx")
+    assert_close(actual.y, expected.y, "y", tolerance)
+    assert_close(actual.dx, expected.dx, "dx", tolerance)
     assert len(actual.gradients) == len(expected.gradients)
     for number, (ours, theirs) in enumerate(zip(actual.gradients, expected.gradients, strict=True)):
-        assert_close(ours, theirs, f"gradient {number}")
-    assert_close(np.array(actual.losses), np.array(expected.losses), "losses")
+        assert_close(ours, theirs, f"gradient {number}", tolerance)
+    assert_close(np.array(actual.losses), np.array(expected.losses), "losses", tolerance)
 
 
 def compare_layers(
-    name: str, x: HostArray, device: Device, training: bool = False, seed: int = 0, **arguments: Any
+    name: str,
+    x: HostArray,
+    device: Device,
+    training: bool = False,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
+    **arguments: Any,
 ) -> tuple[Any, Any]:
     """Make layer `name` on both sides with the same arguments and weights, run both, and return (ours, Keras's)."""
     import keras
@@ -98,11 +104,19 @@ def compare_layers(
 
     theirs = getattr(keras.layers, name)(dtype="float64", **arguments)
     ours = getattr(gpunet.layers, name)(dtype="float64", **arguments)
-    compare(ours, theirs, x, device, training, seed)
+    compare(ours, theirs, x, device, training, seed, tolerance)
     return ours, theirs
 
 
-def compare(ours: Any, theirs: Any, x: HostArray, device: Device, training: bool = False, seed: int = 0) -> None:
+def compare(
+    ours: Any,
+    theirs: Any,
+    x: HostArray,
+    device: Device,
+    training: bool = False,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
+) -> None:
     """Give both layers the same weights, run both, and compare."""
     theirs.build(x.shape)
     ours.build(x.shape)
@@ -115,5 +129,5 @@ def compare(ours: Any, theirs: Any, x: HostArray, device: Device, training: bool
         return np.random.default_rng(seed + 1).standard_normal(shape)
 
     expected = run_keras(theirs, x, dy_of, training)
-    assert_same_run(run_gpunet(ours, x, dy_of, device, training), expected)
+    assert_same_run(run_gpunet(ours, x, dy_of, device, training), expected, tolerance)
     assert ours.compute_output_shape((None, *x.shape[1:])) == tuple(theirs.compute_output_shape((None, *x.shape[1:])))

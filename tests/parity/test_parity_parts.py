@@ -318,12 +318,4 @@ def test_arguments_have_keras_names_and_defaults(module: str, name: str) -> None
 LATER = {
     "losses": {"dtype", "axis", "ignore_class"},
     "metrics": {"dtype"},
-    "optimizers": {
-        "use_ema",
-        "ema_momentum",
-        "ema_overwrite_frequency",
-        "loss_scale_factor",
-        "gradient_accumulation_steps",
-        "amsgrad",
-    },
 }
