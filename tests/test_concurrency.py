@@ -1,12 +1,9 @@
-"""Several threads at once: they predict with one model, train models of their own, and compile kernels."""
+"""Several threads at once: they predict with one model, and train models of their own."""
 
 from __future__ import annotations
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,27 +13,17 @@ from typing import Any
 import checks
 import numpy as np
 import pytest
+from at_once import THREADS, assert_all_same, at_once, switch_often  # noqa: F401 — a fixture
 from small_models import bits, digits, small_cnn
 
 import gpunet
-from gpunet import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D, Sequential, changes
-from gpunet.backend import devices, emulator, launch
-from gpunet.backend.arrays import CPU, EMULATED, Device, Kind, to_host
-from gpunet.backend.locks import Once, once
+from gpunet import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D, Sequential
+from gpunet.backend import emulator
+from gpunet.backend.arrays import CPU, Device, Kind
 from gpunet.callbacks import LambdaCallback
 from gpunet.parameters import Parameter
 
-THREADS = 8
 REPEATS = 40 if checks.LONG else 3
-
-
-@pytest.fixture(autouse=True)
-def _switch_often() -> Iterator[None]:
-    """Let Python change between threads a thousand times as often as it does by itself."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(5e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.fixture(autouse=True)
@@ -47,30 +34,6 @@ def _unchecked(request: pytest.FixtureRequest) -> Iterator[None]:
         patch.setenv("GPUNET_EMULATOR_CHECK", "0")
         yield
     emulator._environment_settings.cache_clear()
-
-
-def at_once(*actions: Callable[[], Any]) -> list[Any]:
-    """Call all `actions`, each in a thread of its own, from one moment on; return what they return."""
-    results: list[Any] = [None] * len(actions)
-    errors: list[BaseException] = []
-    start = threading.Barrier(len(actions))
-
-    def run(number: int, action: Callable[[], Any]) -> None:
-        try:
-            start.wait(60)
-            results[number] = action()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=item, name=f"test-{item[0]}") for item in enumerate(actions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(300)
-        assert not thread.is_alive(), "a thread hangs"
-    if errors:
-        raise errors[0]
-    return results
 
 
 def _network(device: Device) -> Sequential:
@@ -90,11 +53,6 @@ def _network(device: Device) -> Sequential:
     return model
 
 
-def _same(results: list[Any], expected: Any) -> None:
-    for result in results:
-        assert np.asarray(result).tobytes() == np.asarray(expected).tobytes()
-
-
 @pytest.mark.parametrize("method", ["predict", "predict_on_batch", "call", "evaluate", "test_on_batch"])
 def test_one_model_gives_the_same_bits_from_eight_threads(device: Device, method: str) -> None:
     x, y = digits(40)
@@ -110,7 +68,7 @@ def test_one_model_gives_the_same_bits_from_eight_threads(device: Device, method
     expected = [use(n) for n in range(THREADS)]
     for _ in range(REPEATS):
         for n, result in enumerate(at_once(*(lambda n=n: use(n) for n in range(THREADS)))):
-            _same([result], expected[n])
+            assert_all_same([result], expected[n])
 
 
 def test_all_ways_of_using_a_model_at_once(device: Device) -> None:
@@ -125,7 +83,7 @@ def test_all_ways_of_using_a_model_at_once(device: Device) -> None:
     expected = [use() for use in uses]
     for _ in range(REPEATS):
         for result, wanted in zip(at_once(*uses, *uses), expected * 2, strict=True):
-            _same([result], wanted)
+            assert_all_same([result], wanted)
 
 
 def test_a_model_that_several_threads_use_first_is_built_once(device: Device) -> None:
@@ -141,7 +99,7 @@ def test_a_model_that_several_threads_use_first_is_built_once(device: Device) ->
 
         results = at_once(*[use] * THREADS)
         assert len(model.weights) == 4
-        _same(results, use())
+        assert_all_same(results, use())
 
 
 def test_a_first_use_that_fails_takes_nothing_from_others() -> None:
@@ -157,8 +115,8 @@ def test_a_first_use_that_fails_takes_nothing_from_others() -> None:
 
         uses = [lambda model=model: model.predict(x, verbose=0)] * 4
         results = [result for result in at_once(*[fail] * 4, *uses) if result is not None]
-        _same(results, results[0])
-        _same(results, model.predict(x, verbose=0))
+        assert_all_same(results, results[0])
+        assert_all_same(results, model.predict(x, verbose=0))
 
 
 def test_a_layer_that_several_threads_call_first_is_built_once() -> None:
@@ -166,7 +124,7 @@ def test_a_layer_that_several_threads_call_first_is_built_once() -> None:
         layer = Dense(4)
         results = at_once(*[lambda layer=layer: layer(np.ones((2, 3), np.float32))] * THREADS)
         assert len(layer.weights) == 2
-        _same(results, results[0])
+        assert_all_same(results, results[0])
 
 
 def test_predictions_beside_training_are_of_one_step(device: Device) -> None:
@@ -355,97 +313,6 @@ def test_models_that_others_build_do_not_end_captures(device: Device) -> None:
         for _ in range(4):
             model.train_on_batch(x, y)
     assert model._step is not None and model._step._captures.graphs == 1
-
-
-def test_no_change_is_lost() -> None:
-    before = changes.count()
-    at_once(*[lambda: [changes.note("test") for _ in range(500)]] * THREADS)
-    assert changes.count() != before and changes.last() == "test"
-    assert not changes.is_last_ours()
-    changes.note("here")
-    assert changes.is_last_ours()
-
-
-def test_what_several_threads_want_is_made_once() -> None:
-    made: list[tuple[int, ...]] = []
-
-    @once
-    def square(n: int) -> int:
-        made.append((n,))
-        threading.Event().wait(0.01)
-        return n * n
-
-    assert at_once(*(lambda n=n: square(n % 2 + 5) for n in range(THREADS))) == [25, 36] * (THREADS // 2)
-    assert sorted(made) == [(5,), (6,)] and square.__name__ == "square"
-    square.cache_clear()
-    assert square(5) == 25 and len(made) == 3
-
-
-def test_an_error_is_raised_in_every_thread_and_not_kept() -> None:
-    tries: list[int] = []
-
-    @once
-    def fails() -> None:
-        tries.append(1)
-        raise ZeroDivisionError
-
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
-            fails()
-    assert len(tries) == 2
-
-
-def test_a_kernel_is_compiled_once_for_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = devices.examine(EMULATED)
-    if not report.usable:
-        pytest.skip(report.reason)
-    built: list[str] = []
-    build = emulator.build
-
-    def counted(compiler: Any, name: str, *arguments: Any) -> Path:
-        built.append(name)
-        return build(compiler, name, *arguments)
-
-    monkeypatch.setattr(emulator, "build", counted)
-    monkeypatch.setattr(emulator, "_module", Once(emulator._module.__wrapped__))
-    ys = [gpunet.to_device(np.zeros(1000, np.float32), EMULATED) for _ in range(THREADS)]
-
-    def run(y: Any) -> Any:
-        launch.launch("probe.cu", "probe", grid=4, block=256, args=(y, 1000), real=np.float32)
-        return to_host(y)
-
-    _same(at_once(*(lambda y=y: run(y) for y in ys)), 2 * np.arange(1000, dtype=np.float32) + 1)
-    assert built == ["probe.cu"]
-
-
-_PROGRAM = """
-import sys
-import numpy as np
-import gpunet
-from gpunet.backend import launch
-sys.stdin.readline()
-y = gpunet.to_device(np.zeros(1000, np.float32), "emulated")
-launch.launch("probe.cu", "probe", grid=4, block=256, args=(y, 1000), real=np.float32)
-print(int(y.get().sum()))
-"""
-
-
-def test_processes_may_fill_the_cache_at_once(tmp_path: Path) -> None:
-    report = devices.examine(EMULATED)
-    if not report.usable:
-        pytest.skip(report.reason)
-    environment = os.environ | {"GPUNET_CACHE": str(tmp_path)}
-    command = [sys.executable, "-c", _PROGRAM]
-    children = [
-        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
-    for child in children:  # all are ready, or nearly
-        assert child.stdin is not None
-        child.stdin.write("go\n")
-        child.stdin.flush()
-    assert [child.communicate(timeout=120)[0] for child in children] == ["1000000\n"] * 4
-    assert not list((tmp_path / "emulator").glob("making-*"))
 
 
 def test_a_trained_model_is_that_of_its_thread_s_seed() -> None:
