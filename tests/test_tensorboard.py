@@ -117,6 +117,15 @@ def test_nothing_is_written_a_batch_where_nobody_asked(tmp_path: Path) -> None:
     assert sorted(_curves(tmp_path / "train")) == ["epoch_accuracy", "epoch_learning_rate", "epoch_loss"]
 
 
+def test_an_evaluation_by_itself_closes_its_file(tmp_path: Path) -> None:
+    board = TensorBoard(tmp_path)
+    model = Sequential([Input((2,)), Dense(2, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    loss = model.evaluate(X, Y, verbose=0, callbacks=[board])
+    assert _curves(tmp_path / "validation") == {"evaluation_loss_vs_iterations": [(0, float(np.float32(loss)))]}
+    assert not board._files
+
+
 @pytest.mark.parametrize(
     ("argument", "value"), [("write_images", True), ("profile_batch", 2), ("embeddings_freq", 1), ("update_freq", 0)]
 )

@@ -56,6 +56,7 @@ class TensorBoard(Callback):
         self._files: dict[str, EventFile] = {}  # by the name of their folder
         self._kept: dict[str, tuple[str, int]] = {}  # name and size, when the checkpoint was made that is gone on from
         self._batches = 0
+        self._fitting = False
         self._start = 0.0  # of the epoch
         self._epoch_batches = 0
 
@@ -79,10 +80,15 @@ class TensorBoard(Callback):
         return isinstance(every, int) and batches % every == 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._fitting = True
         if not self._kept:
             self._batches = 0
 
     def on_train_end(self, logs: Logs | None = None) -> None:
+        self._fitting = False
+        self._close()
+
+    def _close(self) -> None:
         for file in self._files.values():
             file.close()
         self._files, self._kept = {}, {}
@@ -104,6 +110,8 @@ class TensorBoard(Callback):
         for name, value in (logs or {}).items():
             self._file(_VALIDATION).add_scalar(f"evaluation_{name}_vs_iterations", value, optimizer.iterations)
         self._flush()
+        if not self._fitting:
+            self._close()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         train = self._file(_TRAIN)
